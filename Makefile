@@ -1,0 +1,150 @@
+# The commands of this repository.  `make help` lists them.
+# Written for GNU make 3.81 (the one macOS ships) and a POSIX shell.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+READY := $(VENV)/ready
+SITE  := build/site
+
+# Which Python makes the environment: PYTHON=/path/to/python, or the first of these that is 3.11+.
+PYTHON ?= python3.13 python3.12 python3.11 python3
+
+# The same book whoever builds it: a kernel, a Matplotlib or an IPython configuration that the
+# user has elsewhere must not reach the notebooks.
+export JUPYTER_PATH  := $(CURDIR)/$(VENV)/share/jupyter
+export MPLCONFIGDIR  := $(CURDIR)/$(VENV)/matplotlib
+export IPYTHONDIR    := $(CURDIR)/$(VENV)/ipython
+unexport MPLBACKEND PYTHONPATH PYTHONHOME
+
+.DELETE_ON_ERROR:
+.PHONY: help book test check venv notebooks browser lock clean
+
+help:
+	@echo 'make book    the book as a web site, in $(SITE)/'
+	@echo 'make check   lint, types, spelling, unit tests (under two minutes)'
+	@echo 'make test    make check, the book, and the built pages in a browser'
+	@echo 'make lock    requirements.lock again, from the ranges in pyproject.toml'
+	@echo 'make clean   remove what these commands made'
+
+
+# ---- the environment ---------------------------------------------------------------------------
+
+venv: $(READY)
+
+# Everything that requirements.lock names, in a fresh environment.  The file `locked` is written
+# last, so an interrupted installation starts again.  Matplotlib's font cache is made here because
+# the notebook that would make it prints a warning.
+$(VENV)/locked: requirements.lock
+	@found=; \
+	for python in $(PYTHON); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        found=$$python; break; \
+	    fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo 'No Python 3.11 or newer among: $(PYTHON)' >&2; \
+	    echo 'Install one, or name it: make PYTHON=/path/to/python ...' >&2; exit 1; \
+	fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    echo "$$found has no venv module (Debian and Ubuntu: apt-get install python3-venv)" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$found"; \
+	"$$found" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -c 'import matplotlib.pyplot'
+	@touch $@
+
+# The package itself, as a link to this folder.  The lock brings the build backend, so nothing is
+# downloaded here; `pip check` notices a lock that no longer satisfies pyproject.toml.
+$(READY): $(VENV)/locked pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $@
+
+# The oldest Python that is supported, since what it can install the newer ones can as well; and a
+# torch that moves on purpose, not with whoever runs `make lock` next: it is the largest package
+# by far.
+LOCK_PYTHON ?= python3.11
+LOCK_WITH   ?= torch==2.13.0
+
+# `+cpu` and the CUDA libraries belong to one machine; on Linux pip adds the right ones by itself.
+lock:
+	rm -rf build/lock
+	@mkdir -p build
+	$(LOCK_PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet -e '.[book,test]' $(LOCK_WITH)
+	@{ echo '# Made from pyproject.toml by "make lock"; not edited by hand.'; \
+	   build/lock/bin/python -m pip freeze --exclude-editable \
+	   | sed -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d' -e 's/^\(torch==[^+]*\)+.*/\1/'; \
+	 } > build/requirements.lock
+	@if grep -e ' @ ' -e '://' build/requirements.lock; then \
+	    echo 'A package came from a file or an address, not from an index' >&2; exit 1; fi
+	mv build/requirements.lock requirements.lock
+	rm -rf build/lock
+
+
+# ---- the checks --------------------------------------------------------------------------------
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/codespell
+	$(BIN)/pytest -q -n 2 -p no:nbmake --ignore=tests/browser \
+	    --cov=armt_mini --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+# Also what is slow: the chapters, the book, and its pages in a browser.
+test: check book browser
+
+browser: book
+	$(BIN)/python tests/browser/chromium.py --install
+	$(BIN)/pytest -q -n 2 --confcutdir=tests/browser tests/browser
+
+
+# ---- the book ----------------------------------------------------------------------------------
+
+CHAPTERS := $(wildcard book/chapters/*.ipynb)
+EXECUTED := $(CHAPTERS:book/chapters/%=build/executed/%)
+PAGES    := $(shell find book -type f ! -path '*/.*')
+PACKAGE  := $(shell find armt_mini data -type f ! -name '*.pyc' ! -path '*/.*')
+
+notebooks: $(EXECUTED)
+
+# Each chapter runs once: this is its test, and its outputs are what the pages show.  It runs in a
+# folder as deep as book/chapters/, so ../../data is the same place, and moves when it has passed.
+# `make -j2 book` runs two at a time.
+build/executed/%.ipynb: book/chapters/%.ipynb $(PACKAGE) $(VENV)/locked | $(READY)
+	@mkdir -p build/running build/executed
+	@cp $< build/running/$*.ipynb
+	@echo 'Running $<'
+	@$(BIN)/pytest -q --no-header -p no:cacheprovider -W default \
+	    --nbmake --overwrite --nbmake-kernel=python3 --nbmake-timeout=120 build/running/$*.ipynb
+	@mv build/running/$*.ipynb $@
+
+# Built from scratch whenever anything changed: Sphinx repeats no warning about a page that it has
+# read before, so a second incremental build could pass where the first one failed.  The settings
+# are those of _config.yml, but for the notebooks, which have been run.  Jupyter Book can fail and
+# report success: the pages count as built when they are there.
+$(SITE)/index.html: $(EXECUTED) $(PAGES) _config.yml $(VENV)/locked | $(READY)
+	@rm -rf build/book build/_build $(SITE)
+	@mkdir -p build
+	@cp -R book build/book
+	@cp $(EXECUTED) build/book/chapters/
+	@sed 's/execute_notebooks:.*/execute_notebooks: "off"/' _config.yml > build/_config.yml
+	@echo 'Building the book'
+	@$(BIN)/jupyter-book build build/book --config build/_config.yml --path-output build \
+	    -W -n --keep-going --quiet >build/book.log || { cat build/book.log; exit 1; }
+	@test -f build/_build/html/index.html || { cat build/book.log; echo 'No pages'; exit 1; }
+	@mv build/_build/html $(SITE)
+
+book: $(SITE)/index.html
+	@echo
+	@echo 'The book: file://$(CURDIR)/$(SITE)/index.html'
+	@echo 'or serve it: $(BIN)/python -m http.server --directory $(SITE)'
+
+# The environment stays (rm -rf $(VENV) removes it): what it holds was downloaded.
+clean:
+	rm -rf build .pytest_cache .ruff_cache .coverage
+	find armt_mini tests book -name __pycache__ -prune -exec rm -rf {} +

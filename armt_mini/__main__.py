@@ -1,0 +1,5 @@
+"""`python -m armt_mini`."""
+
+from armt_mini.cli import main
+
+raise SystemExit(main())

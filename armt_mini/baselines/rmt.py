@@ -1,0 +1,63 @@
+"""RMT: the memory tokens themselves are the memory (Bulatov 2022).
+
+What the last layer makes of the memory tokens of one segment is what the next segment begins
+with. In a causal model they stand twice in a segment: before its tokens, where the tokens can
+read them, and after, where they can see the tokens and are written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from armt_mini.checks import check_alike, check_shape
+from armt_mini.configuration import RecurrentConfig
+from armt_mini.segment_recurrence import SegmentRecurrence
+from armt_mini.transformer_block import transformer_block
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class RMT(SegmentRecurrence[RecurrentConfig]):
+    """`model(tokens, states=None)` -> logits and one state, (batch, memory_tokens, d_model)."""
+
+    memory_places = 2
+
+    def empty_states(self, batch: int) -> list[Tensor]:
+        return [self.memory_embedding.expand(batch, -1, -1)]
+
+    def check_states(self, states: list[Tensor], batch: int) -> None:
+        n_states = len(self.empty_states(1))
+        if len(states) != n_states:
+            raise ValueError(f"states: expected {n_states} tensors, got {len(states)}.")
+        for state in states:
+            shape = (batch, self.config.n_memory_tokens, self.config.d_model)
+            check_shape("states", state, shape)
+            check_alike("states", state, self.token_embedding.dtype, self.device)
+
+    def read_segment(
+        self,
+        layers: list[dict[str, Tensor]],
+        tokens: Int[Tensor, "batch length"],
+        states: list[Tensor],
+    ) -> tuple[Float[Tensor, "batch length d_model"], list[Tensor]]:
+        n_memory, (memory,) = self.config.n_memory_tokens, states
+        read_positions, write_positions = self.position_embedding[-2 * n_memory :].chunk(2)
+        hidden = torch.cat(
+            [memory + read_positions, self.embed(tokens), memory + write_positions], dim=1
+        )
+        for weights in layers:
+            hidden = transformer_block(weights, hidden, self.config.n_heads)
+        # The final norm keeps the memory at one scale over any number of segments.
+        return hidden[:, n_memory:-n_memory], [self.final_norm(hidden[:, -n_memory:])]
+
+    def ask(
+        self, questions: Int[Tensor, "batch questions length"], states: list[Tensor]
+    ) -> Float[Tensor, "batch questions length vocab_size"]:
+        self.check_questions(questions, states)
+        batch, n_questions, _ = questions.shape
+        copies = [state.repeat_interleave(n_questions, dim=0) for state in states]
+        return self(questions.flatten(0, 1), copies).logits.unflatten(0, (batch, n_questions))

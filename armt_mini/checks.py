@@ -1,0 +1,80 @@
+"""Checks of what comes in from outside, with messages that say what was expected and what to do.
+
+They stand at the boundary (public functions, a model's call), never in an inner loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from armt_mini.memory_state import MemoryState
+
+
+def check_shape(name: str, tensor: Tensor, expected: tuple[int | str, ...]) -> None:
+    """Raise ValueError unless the tensor has this shape; a word stands for any size above zero."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}.")
+    fits = tensor.ndim == len(expected) and all(
+        size == want or (isinstance(want, str) and size > 0)
+        for size, want in zip(tensor.shape, expected, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(map(str, expected))
+        raise ValueError(
+            f"{name}: expected shape ({shape}), no size zero, got {tuple(tensor.shape)}."
+        )
+
+
+def check_alike(name: str, tensor: Tensor, dtype: torch.dtype, device: torch.device) -> None:
+    """Raise TypeError unless the tensor has this dtype and lies on this device."""
+    if tensor.dtype != dtype or tensor.device != device:
+        raise TypeError(
+            f"{name}: expected {dtype} on {device}, got {tensor.dtype} on {tensor.device}; "
+            f"convert it with .to(device, dtype)."
+        )
+
+
+def check_state(
+    state: MemoryState, batch: int, d_key: int, d_value: int | str, dtype: torch.dtype, device
+) -> None:
+    """Raise ValueError or TypeError unless the state holds `batch` memories of this kind."""
+    check_shape("state.associations", state.associations, (batch, d_key, d_value))
+    check_shape("state.normaliser", state.normaliser, (batch, d_key))
+    check_alike("state.associations", state.associations, dtype, device)
+    check_alike("state.normaliser", state.normaliser, dtype, device)
+
+
+def check_at_least(least: float, **named: float) -> None:
+    """Raise ValueError for the first of the named numbers that is below `least`."""
+    for name, number in named.items():
+        if not number >= least:  # also refuses NaN
+            raise ValueError(f"{name}: expected at least {least}, got {number}.")
+
+
+def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is one of the known names."""
+    if value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(known)}; got {value!r}.")
+
+
+def check_tokens(
+    tokens: Tensor, vocab_size: int, device: torch.device, shape: tuple, name: str = "tokens"
+) -> None:
+    """Raise unless tokens are integers in 0 … vocab_size − 1, of this shape and on this device."""
+    check_shape(name, tokens, shape)
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise TypeError(f"{name}: expected integers (torch.long), got {tokens.dtype}.")
+    if tokens.device != device:
+        raise TypeError(
+            f"{name}: expected device {device}, as the model, got {tokens.device}; use .to(device)."
+        )
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(
+            f"{name}: expected 0 to {vocab_size - 1}, got {low} to {high}; check what made the "
+            f"tokens, or make the model with a larger vocab_size."
+        )

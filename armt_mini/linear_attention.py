@@ -1,0 +1,68 @@
+"""Linear attention as one matrix: store by adding outer products, recall by multiplying.
+
+Softmax attention keeps every key and value. If the similarity of a query and a key is the
+overlap φ(q)ᵀφ(k), the sums over stored pairs can be taken before the query is known:
+
+    y = Σᵢ φ(q)ᵀφ(kᵢ) vᵢ / Σᵢ φ(q)ᵀφ(kᵢ) = φ(q)ᵀA / φ(q)ᵀz,   A = Σᵢ φ(kᵢ) ⊗ vᵢ,   z = Σᵢ φ(kᵢ).
+
+A and z have a fixed size, however many pairs were stored (Katharopoulos 2020).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from armt_mini.checks import check_at_least, check_shape, check_state
+from armt_mini.memory_state import MemoryState
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def read(
+    state: MemoryState, queries: Float[Tensor, "batch tokens d_key"], eps: float = 1e-5
+) -> Float[Tensor, "batch tokens d_value"]:
+    """Recall a value for every query: y = φ(q)ᵀA / (φ(q)ᵀz + ε).
+
+    queries: already feature-mapped. eps: at least 0; keeps the division finite, and scales what a
+    single stored pair of squared length N = ‖φ(k)‖² recalls by N/(N + ε). An empty memory
+    recalls zero.
+
+    Raises ValueError for sizes and TypeError for dtypes or devices that do not fit.
+    Source: ARMT eq. 4; the released code adds the same ε.
+    """
+    check_shape("queries", queries, ("batch", "tokens", "d_key"))
+    check_state(state, queries.shape[0], queries.shape[2], "d_value", queries.dtype, queries.device)
+    check_at_least(0, eps=eps)
+    return recall(state, queries, eps)
+
+
+def recall(state: MemoryState, queries: Tensor, eps: float) -> Tensor:
+    """`read` without its checks, for inner loops."""
+    overlap = queries @ state.normaliser.unsqueeze(-1)  # (..., tokens, d_key) -> (..., tokens, 1)
+    return queries @ state.associations / nonzero(overlap + eps)
+
+
+def nonzero(denominator: Tensor) -> Tensor:
+    """With 1 in place of exact zeros. They come only with ε = 0, under a zero numerator."""
+    return denominator.masked_fill(denominator == 0, 1)
+
+
+def add_outer_products(
+    associations: Tensor, keys: Tensor, values: Tensor, strengths: Tensor
+) -> Tensor:
+    """A + Σᵢ βᵢ φ(kᵢ) ⊗ vᵢ."""
+    return associations + keys.transpose(-1, -2) @ (strengths.unsqueeze(-1) * values)
+
+
+def additive_write(
+    state: MemoryState, keys: Tensor, values: Tensor, strengths: Tensor
+) -> MemoryState:
+    """Store by adding: A + Σᵢ βᵢ φ(kᵢ) ⊗ vᵢ and z + Σᵢ φ(kᵢ). Unchecked; see `write`.
+
+    A key that is stored twice recalls the mean of its two values.
+    """
+    associations = add_outer_products(state.associations, keys, values, strengths)
+    return MemoryState(associations, state.normaliser + keys.sum(dim=-2))

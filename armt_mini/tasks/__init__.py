@@ -1,0 +1,1 @@
+"""Seeded generators of the tasks that the models are trained on. They know no model."""

@@ -1,0 +1,355 @@
+"""Training on associative retrieval: a curriculum of stages, resumable at any moment.
+
+Step i of a run with seed s always sees the same batch, so a run that was stopped (even killed)
+goes on from its checkpoint to the same losses as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from armt_mini.checks import check_at_least
+from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
+from armt_mini.training.checkpoints import WEIGHTS, describe_model, read_checkpoint, save_checkpoint
+from armt_mini.training.evaluation import answer_logits
+
+WINDOW = 50  # steps over which accuracy is averaged before a stage may end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Train on n_pairs = (fewest, most) pairs, drawn anew each step, both ends included.
+
+    Ends after max_steps, or as soon as the mean accuracy of its last 50 steps reaches `until`
+    (0 … 1; its default is above 1, so never). Raises ValueError for numbers out of range.
+    """
+
+    n_pairs: tuple[int, int]
+    max_steps: int
+    until: float = 1.01
+
+    def __post_init__(self) -> None:
+        fewest, most = self.n_pairs
+        check_at_least(1, fewest_pairs=fewest, max_steps=self.max_steps)
+        check_at_least(fewest, most_pairs=most)
+        check_at_least(0, until=self.until)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A recipe. Optimiser: AdamW with the gradient's norm clipped.
+
+    final_lr: the learning rate falls on a straight line towards this part of itself in the last
+    stage. n_questions: keys asked of each memory (at most as many as there are pairs; None: every
+    pair's). seed: of the samples; the model has its own. checkpoint_every: steps between two
+    checkpoints. Raises ValueError for numbers out of range.
+    """
+
+    stages: Sequence[Stage]
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    final_lr: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 1e-3
+    clip_norm: float = 1.0
+    n_questions: int | None = None
+    seed: int = 0
+    checkpoint_every: int = 200
+
+    def __post_init__(self) -> None:
+        check_at_least(1, stages=len(self.stages), batch_size=self.batch_size)
+        check_at_least(1, checkpoint_every=self.checkpoint_every)
+        check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
+        check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
+        if self.n_questions is not None:
+            check_at_least(1, n_questions=self.n_questions)
+
+    def stage_learning_rate(self, index: int, steps: int) -> float:
+        """The learning rate after so many steps of stage number `index`."""
+        if index < len(self.stages) - 1:
+            return self.learning_rate
+        done = steps / self.stages[index].max_steps
+        return self.learning_rate * (1 - done * (1 - self.final_lr))
+
+
+@dataclass
+class History:
+    """What happened, step by step; also where a run stands.
+
+    stage: number of the stage, from 0. n_pairs, loss, accuracy: of the step's batch, before its
+    update.
+    """
+
+    stage: list[int] = field(default_factory=list)
+    n_pairs: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    accuracy: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def steps_of(self, index: int) -> range:
+        """The steps of stage number `index`: stages follow one another, so they are a range."""
+        return range(bisect_left(self.stage, index), bisect_right(self.stage, index))
+
+    def is_finished(self, index: int, stage: Stage) -> bool:
+        """Whether stage number `index` has come to its end."""
+        steps = self.steps_of(index)
+        recent = self.accuracy[steps.start : steps.stop][-WINDOW:]
+        reached = len(recent) == WINDOW and sum(recent) / WINDOW >= stage.until
+        return reached or len(steps) >= stage.max_steps
+
+    def steps_left(self, stages: Sequence[Stage]) -> int:
+        """Steps of the present stage and of those after it, if none of them ends early."""
+        now = self.stage[-1] if self.stage else 0
+        return sum(stage.max_steps for stage in stages[now:]) - len(self.steps_of(now))
+
+
+def train(
+    model: Any,
+    task: AssociativeRetrieval,
+    config: TrainingConfig,
+    *,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+) -> History:
+    """Train the model in place and return what happened.
+
+    checkpoint: a file to write every `checkpoint_every` steps and at the end. If it exists, the
+    run goes on from it. Ctrl-C (in a notebook: interrupt) ends the run after the step it is in,
+    and saves it. progress: show a progress bar on standard output.
+
+    Raises ValueError if the task has fewer keys than a stage asks for, or if the checkpoint belongs
+    to another run or model, or is broken; it is left as it is. Raises FloatingPointError if a loss
+    or a gradient is not finite: the weights are those before that step, and are saved.
+    """
+    generator = torch.Generator()
+    for stage in config.stages:
+        task.sample(1, stage.n_pairs[1], generator)  # raises now, not when the stage comes
+    optimiser = torch.optim.AdamW(
+        model.parameters(),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
+    recipe = {"task": asdict(task), "training": asdict(config)}
+    history = History()
+
+    def save() -> None:
+        if checkpoint is not None:
+            save_run(checkpoint, model, optimiser, recipe, history)
+
+    if checkpoint is not None and Path(checkpoint).exists():
+        history = resume(checkpoint, model, optimiser, recipe)
+    else:
+        save()  # a place that cannot be written to is found out now, not after hours
+
+    with (
+        interrupt_between_steps() as is_interrupted,
+        progress_bar(progress, config, history) as show,
+    ):
+        try:
+            for index, stage in enumerate(config.stages):
+                while not history.is_finished(index, stage):
+                    step(model, task, config, optimiser, history, index)
+                    show()
+                    stop = is_interrupted()
+                    if stop or len(history) % config.checkpoint_every == 0:
+                        save()
+                    if stop:
+                        raise KeyboardInterrupt
+        except FloatingPointError:
+            save()
+            raise
+    save()
+    return history
+
+
+def step(
+    model: Any,
+    task: AssociativeRetrieval,
+    config: TrainingConfig,
+    optimiser: torch.optim.Optimizer,
+    history: History,
+    index: int,
+) -> None:
+    """One step of stage number `index`: draw, read, ask, update, record."""
+    number = len(history)
+    # Hashed together, since PyTorch's CPU generator looks at 32 bits of a seed only.
+    mixed = np.random.SeedSequence([config.seed, number]).generate_state(1).item()
+    generator = torch.Generator().manual_seed(mixed)
+    fewest, most = config.stages[index].n_pairs
+    n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
+    n_questions = min(n_pairs, config.n_questions or n_pairs)
+    batch = task.sample(config.batch_size, n_pairs, generator, n_questions)
+    batch = batch.to(next(iter(model.parameters())).device)
+
+    logits = answer_logits(model, batch)
+    loss = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten())
+    optimiser.zero_grad()
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    for name, quantity in (("loss", loss), ("gradient norm", norm)):
+        if not torch.isfinite(quantity):
+            raise FloatingPointError(
+                f"{name}: expected a finite number, got {quantity.item()} at step {number} "
+                f"({n_pairs} pairs); the weights are those before this step. Try a lower "
+                f"learning_rate, or a model with a larger eps."
+            )
+    for group in optimiser.param_groups:
+        group["lr"] = config.stage_learning_rate(index, len(history.steps_of(index)))
+    optimiser.step()
+
+    history.stage.append(index)
+    history.n_pairs.append(n_pairs)
+    history.loss.append(loss.item())
+    history.accuracy.append((logits.argmax(dim=-1) == batch.answers).float().mean().item())
+
+
+@contextmanager
+def interrupt_between_steps() -> Iterator[Callable[[], bool]]:
+    """Inside, the first Ctrl-C only makes the function that is handed out return True.
+
+    So no step is left half done. The second Ctrl-C interrupts at once. Where Ctrl-C has another
+    meaning than to interrupt Python, and in threads, which never get it, nothing changes.
+    """
+    received = []
+
+    def remember(number: int, _: Any) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    is_ours = in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours:
+        signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: bool(received)
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class NotebookLine:
+    """A file for a progress bar: in a notebook each text replaces the one before."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self.line: Any = display({"text/plain": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self.line.update({"text/plain": text.strip()}, raw=True)
+
+    def flush(self) -> None:
+        """Every text is shown at once."""
+
+
+@contextmanager
+def progress_bar(
+    is_shown: bool, config: TrainingConfig, history: History
+) -> Iterator[Callable[[], None]]:
+    """A bar on standard output, and a function that says after a step: this is how it stands."""
+    if not is_shown:
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    ipython = sys.modules.get("IPython")
+    in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    with tqdm(
+        desc="training",
+        total=len(history) + history.steps_left(config.stages),
+        initial=len(history),
+        file=NotebookLine() if in_notebook else sys.stdout,
+        # A terminal redraws its bar in place; a log file keeps each one, so few of them there.
+        mininterval=0.3 if in_notebook or sys.stdout.isatty() else 10,
+        ncols=100,
+    ) as bar:
+
+        def show() -> None:
+            pairs, loss, accuracy = history.n_pairs[-1], history.loss[-1], history.accuracy[-1]
+            what = f"pairs={pairs}, loss={loss:.3f}, accuracy={accuracy:.3f}"
+            bar.set_postfix_str(what, refresh=False)
+            bar.total = len(history) + history.steps_left(config.stages)  # a stage may end early
+            bar.update()
+
+        yield show
+
+
+def save_run(
+    path: str | Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    recipe: dict[str, Any],
+    history: History,
+) -> None:
+    """A checkpoint with all that is needed to go on."""
+    moments = {
+        f"optimiser.{parameter}.{name}": tensor
+        for parameter, tensors in optimiser.state_dict()["state"].items()
+        for name, tensor in tensors.items()
+    }
+    # Python's floats are 64 bit: stored so, a resumed history is the same to the last digit.
+    columns = {
+        f"history.{name}": torch.tensor(column, dtype=torch.float64)
+        for name, column in vars(history).items()
+    }
+    save_checkpoint(path, model, recipe, moments | columns)
+
+
+def resume(
+    path: str | Path, model: nn.Module, optimiser: torch.optim.Optimizer, recipe: dict[str, Any]
+) -> History:
+    """Put model and optimiser where the checkpoint left them, and return its history.
+
+    Raises ValueError, before it changes anything, if the file is of another run or model.
+    """
+    tensors, about = read_checkpoint(path)
+    theirs = flat(about)
+    ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
+    del ours["training.checkpoint_every"]  # how often a run is saved does not change it
+    for name, expected in ours.items():
+        if theirs.get(name) != expected:
+            raise ValueError(
+                f"checkpoint: {path} belongs to another run: its {name} is {theirs.get(name)}, "
+                f"expected {expected}; use another file, or remove this one."
+            )
+    saved = {
+        kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
+        for kind in (WEIGHTS, "optimiser.", "history.")
+    }
+    model.load_state_dict(saved[WEIGHTS])
+    state = optimiser.state_dict()
+    for name, tensor in saved["optimiser."].items():
+        parameter, moment = name.split(".")
+        state["state"].setdefault(int(parameter), {})[moment] = tensor
+    optimiser.load_state_dict(state)
+    columns = {name: column.tolist() for name, column in saved["history."].items()}
+    for name in ("stage", "n_pairs"):
+        columns[name] = [int(number) for number in columns[name]]
+    return History(**columns)
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A dictionary of dictionaries as one, with names like "training.seed"."""
+    found = {}
+    for name, value in nested.items():
+        is_inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if is_inner else {prefix + name: value}
+    return found

@@ -1,0 +1,351 @@
+"""Errors that someone could make, planted one at a time to see whether the tests notice.
+
+    .venv/bin/python tests/planted_errors.py          # plants all of them and prints what happens
+    .venv/bin/python tests/planted_errors.py 1 3      # the second third of them
+
+Each is planted into one temporary copy of the package, where the file of tests that should notice
+is run; then it is taken out again. All runs share this process, so that torch is loaded once.
+The package in this folder is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FAST = "not 10_000 and not float32 and not bfloat16"
+
+
+@dataclass(frozen=True)
+class PlantedError:
+    """`old`, which stands exactly once in `file`, becomes `new`; `tests` must fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+PLANTED_ERRORS = [
+    # Feature maps
+    PlantedError(
+        "dpfp rolls the other way",
+        "feature_maps.py", "rectified.roll(j, dims=-1)", "rectified.roll(-j, dims=-1)",
+        "test_feature_maps.py",
+    ),
+    PlantedError(
+        "dpfp leaves out the negative half",
+        "feature_maps.py", "[F.relu(x), F.relu(-x)]", "[F.relu(x), F.relu(x)]",
+        "test_feature_maps.py",
+    ),
+    PlantedError(
+        "dpfp begins with each entry's product with itself",
+        "feature_maps.py", "range(1, nu + 1)", "range(nu)",
+        "test_feature_maps.py",
+    ),
+    # Reading and adding
+    PlantedError(
+        "a read leaves out epsilon",
+        "linear_attention.py", "nonzero(overlap + eps)", "nonzero(overlap)",
+        "test_linear_attention.py",
+    ),
+    PlantedError(
+        "a read does not divide by the normaliser",
+        "linear_attention.py", " / nonzero(overlap + eps)", "",
+        "test_linear_attention.py",
+    ),
+    PlantedError(
+        "a write leaves out the strengths",
+        "linear_attention.py", "(strengths.unsqueeze(-1) * values)", "values",
+        "test_gamma_correction.py",
+    ),
+    PlantedError(
+        "strengths scale the normaliser",
+        "delta_rule.py",
+        "(counted * keys).sum(dim=-2)",
+        "(strengths.unsqueeze(-1) * counted * keys).sum(dim=-2)",
+        "test_update_rules.py",
+    ),
+    PlantedError(
+        "memory tokens see those before them",
+        "delta_rule.py",
+        "    old_values = recall(state, keys, eps)\n",
+        "    if keys.shape[-2] > 1:\n"
+        "        first = (x[:, :-1] for x in (keys, values, strengths))\n"
+        "        state = delta_write(state, *first, eps)\n"
+        "        keys, values, strengths = (x[:, -1:] for x in (keys, values, strengths))\n"
+        "    old_values = recall(state, keys, eps)\n",
+        "test_equivalences.py",
+    ),
+    # The delta rule
+    PlantedError(
+        "the delta rule adds instead of replacing",
+        "delta_rule.py", "values - old_values", "values",
+        "test_delta_rule.py",
+    ),
+    PlantedError(
+        "the strength scales the new value but not the old one",
+        "delta_rule.py",
+        "values - old_values, strengths",
+        "strengths.unsqueeze(-1) * values - old_values, 0 * strengths + 1",
+        "test_update_rules.py",
+    ),
+    PlantedError(
+        "the old value is read without gradient",
+        "delta_rule.py", "recall(state, keys, eps)\n", "recall(state, keys, eps).detach()\n",
+        "test_equivalences.py",
+    ),
+    # γ
+    PlantedError(
+        "gamma has the wrong sign",
+        "gamma_correction.py", "missing = 1 - (overlap", "missing = 1 + (overlap",
+        "test_gamma_correction.py",
+    ),
+    PlantedError(
+        "gamma is not clipped",
+        "gamma_correction.py", "missing.clamp(0, 1)", "missing",
+        "test_gamma_correction.py",
+    ),
+    PlantedError(
+        "gamma is not detached",
+        "gamma_correction.py", "missing = missing.detach()", "pass",
+        "test_gamma_correction.py",
+    ),
+    PlantedError(
+        "gamma of the first write is not exactly one",
+        "gamma_correction.py", "torch.where(is_empty, 1, missing)", "missing",
+        "test_gamma_correction.py",
+    ),
+    PlantedError(
+        "one empty memory in a batch makes gamma one for all of it",
+        "gamma_correction.py", ".all(dim=-1, keepdim=True)", ".all(dim=-1, keepdim=True).any()",
+        "test_gamma_correction.py",
+    ),
+    PlantedError(
+        "gamma leaves epsilon out of its numerator",
+        "gamma_correction.py", "(overlap + eps) /", "overlap /",
+        "test_released_weights.py",
+    ),
+    # The block
+    PlantedError(
+        "attention is not causal",
+        "transformer_block.py", "is_causal=True", "is_causal=False",
+        "test_transformer_block.py",
+    ),
+    PlantedError(
+        "norms stand after attention and not before it",
+        "transformer_block.py",
+        'hidden + attention(weights, normed(weights, "attention_norm", hidden), n_heads)',
+        'normed(weights, "attention_norm", hidden + attention(weights, hidden, n_heads))',
+        "test_transformer_block.py",
+    ),
+    PlantedError(
+        "gelu in its exact form",
+        "transformer_block.py", ', approximate="tanh"', "",
+        "test_transformer_block.py",
+    ),
+    PlantedError(
+        "heads and positions within a head change places",
+        "transformer_block.py",
+        "part.unflatten(-1, (n_heads, -1)).transpose(-2, -3)",
+        "part.unflatten(-1, (-1, n_heads)).transpose(-1, -2).transpose(-2, -3)",
+        "test_transformer_block.py",
+    ),
+    # The layer
+    PlantedError(
+        "the layer writes before the block",
+        "associative_layer.py",
+        "    hidden = transformer_block(weights, hidden, config.n_heads)\n"
+        "    state = write_memory(weights, hidden[",
+        "    before, hidden = hidden, transformer_block(weights, hidden, config.n_heads)\n"
+        "    state = write_memory(weights, before[",
+        "test_associative_layer.py",
+    ),
+    PlantedError(
+        "the layer reads after the block",
+        "associative_layer.py",
+        "    hidden = read_memory(weights, hidden, state, config)\n"
+        "    hidden = transformer_block(weights, hidden, config.n_heads)\n",
+        "    hidden = transformer_block(weights, hidden, config.n_heads)\n"
+        "    hidden = read_memory(weights, hidden, state, config)\n",
+        "test_associative_layer.py",
+    ),
+    PlantedError(
+        "only memory tokens read",
+        "associative_layer.py",
+        "    return hidden + recall(state, queries, config.eps).to(hidden.dtype)\n",
+        "    recalled = recall(state, queries, config.eps).to(hidden.dtype)\n"
+        "    recalled[..., : -config.n_memory_tokens, :] = 0\n"
+        "    return hidden + recalled\n",
+        "test_associative_layer.py",
+    ),
+    PlantedError(
+        "all tokens write",
+        "associative_layer.py", "hidden[..., -config.n_memory_tokens :, :]", "hidden",
+        "test_associative_layer.py",
+    ),
+    PlantedError(
+        "keys are projected by the weights of queries",
+        "associative_layer.py", 'weights["memory_key_weight"]', 'weights["memory_query_weight"]',
+        "test_associative_layer.py",
+    ),
+    # Recurrence
+    PlantedError(
+        "states are dropped at a segment boundary",
+        "segment_recurrence.py",
+        "            hidden, states = self.read_segment(layers, segment, states)\n",
+        "            hidden, _ = self.read_segment(layers, segment, states)\n",
+        "test_equivalences.py",
+    ),
+    PlantedError(
+        "states that are handed in are ignored",
+        "segment_recurrence.py",
+        "self.empty_states(len(tokens)) if states is None else states",
+        "self.empty_states(len(tokens))",
+        "test_equivalences.py",
+    ),
+    PlantedError(
+        "a short last segment is dropped",
+        "segment_recurrence.py",
+        "            logits.append(self.logits(hidden))\n",
+        "            logits.append(self.logits(hidden))\n"
+        "        if tokens.shape[1] % self.config.segment_length and len(logits) > 1:\n"
+        "            logits.pop()\n",
+        "test_released_weights.py",
+    ),
+    PlantedError(
+        "memory tokens take the rows after the segment's",
+        "armt.py",
+        "self.position_embedding[-self.config.n_memory_tokens :]",
+        "self.position_embedding[tokens.shape[1] :][: self.config.n_memory_tokens]",
+        "test_released_weights.py",
+    ),
+    PlantedError(
+        "all layers share one memory",
+        "armt.py",
+        "            new_states.append(new_state)\n",
+        "            new_states.append(new_state if not new_states else new_states[0])\n",
+        "test_released_weights.py",
+    ),
+    PlantedError(
+        "questions about one sample attend to each other's memory",
+        "armt.py",
+        "hidden.unflatten(0, questions.shape[:2]).flatten(1, 2)",
+        "hidden.unflatten(0, questions.shape[:2]).roll(1, 0).flatten(1, 2)",
+        "test_equivalences.py",
+    ),
+    # Baselines
+    PlantedError(
+        "RMT forgets to norm the state",
+        "baselines/rmt.py",
+        "self.final_norm(hidden[:, -n_memory:])", "hidden[:, -n_memory:]",
+        "test_rmt.py",
+    ),
+    PlantedError(
+        "RMT hands on what stands before the tokens",
+        "baselines/rmt.py",
+        "self.final_norm(hidden[:, -n_memory:])", "self.final_norm(hidden[:, :n_memory])",
+        "test_rmt.py",
+    ),
+    PlantedError(
+        "PRMT hands a layer the memory of the one above",
+        "baselines/prmt.py",
+        "zip(layers, states, strict=True)", "zip(layers, states[1:] + states[:1], strict=True)",
+        "test_prmt.py",
+    ),
+    # Released weights
+    PlantedError(
+        "released projections of values are not transposed",
+        "training/released_weights.py",
+        '"memory_value_weight": ("W_mv.weight", True)',
+        '"memory_value_weight": ("W_mv.weight", False)',
+        "test_released_weights.py",
+    ),
+    PlantedError(
+        "released projections of queries and keys are swapped",
+        "training/released_weights.py",
+        '    "memory_query_weight": ("W_mq.weight", True),\n'
+        '    "memory_key_weight": ("W_mk.weight", True),\n',
+        '    "memory_query_weight": ("W_mk.weight", True),\n'
+        '    "memory_key_weight": ("W_mq.weight", True),\n',
+        "test_released_weights.py",
+    ),
+]  # fmt: skip
+
+
+class FirstFailure:
+    """A pytest plugin that remembers the first test that failed, and how."""
+
+    def __init__(self) -> None:
+        self.test, self.by_assertion = "no test failed", False
+
+    def pytest_exception_interact(self, node, call) -> None:
+        kinds = (AssertionError, pytest.fail.Exception)
+        self.test = node.nodeid
+        self.by_assertion = call.when == "call" and call.excinfo.errisinstance(kinds)
+
+
+def run_tests(copy: Path, *tests: str) -> tuple[int, FirstFailure]:
+    """Run these tests of the copy up to the first failure, as if in a fresh process."""
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(copy)):
+            del sys.modules[name]
+    failure = FirstFailure()
+    with redirect_stdout(StringIO()):
+        code = pytest.main(["-x", "-p", "no:cacheprovider", "-k", FAST, *tests], plugins=[failure])
+    import armt_mini
+
+    assert Path(armt_mini.__file__).is_relative_to(copy), armt_mini.__file__
+    return int(code), failure
+
+
+def plant(copy: Path, error: PlantedError) -> str:
+    """The test that caught it, or an empty string, and say so."""
+    file = copy / "armt_mini" / error.file
+    source = file.read_text(encoding="utf-8")
+    if source.count(error.old) != 1:
+        print(f"CANNOT PLANT {error.name}: the text is {source.count(error.old)} times in {file}")
+        return ""
+    file.write_text(source.replace(error.old, error.new), encoding="utf-8")
+    code, failure = run_tests(copy, f"tests/{error.tests}")
+    file.write_text(source, encoding="utf-8")
+    caught = code == 1 and failure.by_assertion
+    print(f"{'caught' if caught else 'MISSED'}: {error.name} ({failure.test})")
+    return failure.test if caught else ""
+
+
+def main(part: int = 0, parts: int = 1) -> int:
+    """Plant every error of this part; 0 if each is caught by tests that pass without it."""
+    # An error is to be caught by what it computes, not by its types.
+    os.environ["JAXTYPING_DISABLE"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    # Two errors of one module can leave files of one size, in one second.
+    sys.dont_write_bytecode = True
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder).resolve()
+        unwanted = shutil.ignore_patterns("__pycache__", "browser", "planted_errors.py")
+        for name in ("armt_mini", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=unwanted)
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        os.chdir(copy)
+        sys.path.insert(0, str(copy))
+        caught_by = [plant(copy, error) for error in PLANTED_ERRORS[part::parts]]
+        code, failure = run_tests(copy, *sorted(set(filter(None, caught_by))))
+        os.chdir(ROOT)
+    if code != 0:
+        print(f"FAILS without an error: {failure.test}")
+    return int(code != 0 or not all(caught_by))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))

@@ -1,0 +1,252 @@
+"""The command line: what a newcomer types, and what it answers."""
+
+import json
+import re
+import runpy
+import signal
+import sys
+
+import pytest
+import torch
+
+from armt_mini.cli import SYSTEMS, main
+from armt_mini.training import checkpoints, loop
+from armt_mini.training.checkpoints import load_model, read_checkpoint
+
+QUICK = ["--pairs", "1", "2-3", "--steps", "4", "--batch-size", "3", "--device", "cpu"]
+WHOLE = ["--d-model", "6", "--n-layers", "1", "--n-heads", "2", "--n-memory-tokens", "1"]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts():
+    """As in a terminal: a shell's background jobs, this test run maybe, begin by ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def trained(capsys) -> str:
+    """A checkpoint of Remember with two-digit keys."""
+    words = ["--system", "armt", "--key-size", "2", "--n-values", "5", "--d-memory", "3"]
+    assert main(["train", "remember", *words, *WHOLE, *QUICK, "--out", "a.safetensors"]) == 0
+    capsys.readouterr()
+    return "a.safetensors"
+
+
+def test_help_shows_commands_and_examples(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["armt_mini", "--help"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("armt_mini", run_name="__main__")
+    assert left.value.code == 0
+    said = capsys.readouterr()
+    for word in ("train", "evaluate", "info", "--out runs/first.safetensors", "Ctrl-C"):
+        assert word in said.out
+    assert said.err == ""
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_system_trains_and_is_saved_as_what_it_is(system, capsys):
+    sizes = ["--d-memory", "3"] + ([] if system.startswith("layer-alone") else WHOLE)
+    assert main(["train", "rewrite", "--system", system, *sizes, *QUICK, "--seed", "7"]) == 0
+    file = f"runs/rewrite-{system}-seed7.safetensors"
+    said = capsys.readouterr().out
+    assert "8 steps" in said
+    assert f"python -m armt_mini evaluate {file}" in said
+    tensors, about = read_checkpoint(file)
+    kind, changes = SYSTEMS[system]
+    assert about["system"] == kind
+    assert changes.items() <= about["config"].items()
+    assert about["task"] == {"rewrite": True, "key_size": 1, "n_values": 16}
+    assert [stage["n_pairs"] for stage in about["training"]["stages"]] == [[1, 1], [2, 3]]
+    assert about["training"]["seed"] == 7
+    assert tensors["history.loss"].isfinite().all()
+    load_model(file)
+
+
+def test_options_reach_the_run():
+    words = [
+        "--until",
+        "0",
+        "--learning-rate",
+        "0.5",
+        "--weight-decay",
+        "0.25",
+        "--final-lr",
+        "0.5",
+    ]
+    assert main(["train", "rewrite", *QUICK, *words, "--questions", "1", "--out", "a"]) == 0
+    training = read_checkpoint("a").about["training"]
+    assert training["stages"][0] == {"n_pairs": [1, 1], "max_steps": 4, "until": 0}
+    assert (training["learning_rate"], training["weight_decay"]) == (0.5, 0.25)
+    assert (training["final_lr"], training["n_questions"], training["batch_size"]) == (0.5, 1, 3)
+
+
+def test_the_seed_is_that_of_the_weights_too():
+    for seed in ("1", "2"):
+        words = ["--learning-rate", "0", "--weight-decay", "0", "--seed", seed]
+        assert main(["train", "rewrite", *QUICK, *words, "--out", seed]) == 0
+    one, two = (read_checkpoint(file).tensors["model.head"] for file in ("1", "2"))
+    assert not torch.equal(one, two)
+
+
+def test_without_a_curriculum_remember_has_stages_for_as_many_pairs_as_there_are_keys(monkeypatch):
+    most = []
+
+    def train(model, task, config, checkpoint):
+        most.append(config.stages[-1].n_pairs)
+        return loop.History(accuracy=[1.0])
+
+    monkeypatch.setattr(loop, "train", train)
+    for task in ("rewrite", "remember"):
+        assert main(["train", task, "--system", "armt", *WHOLE, "--device", "cpu"]) == 0
+    assert most == [(25, 50), (8, 16)]
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(monkeypatch, capsys):
+    step = loop.step
+    words = ["train", "rewrite", *QUICK, "--out", "b.safetensors"]
+
+    def interrupted(*arguments):
+        step(*arguments)
+        if len(arguments[4]) == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "step", interrupted)
+        assert main(words) == 130
+    assert "6 steps are saved. The same command goes on from there." in capsys.readouterr().out
+    assert len(read_checkpoint("b.safetensors").tensors["history.loss"]) == 6
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "b.safetensors is there already: going on from it." in said
+    assert "8 steps" in said
+
+
+def test_ctrl_c_before_the_first_step_says_that_nothing_is_saved(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train", interrupted)
+    assert main(["train", "rewrite", *QUICK]) == 130
+    assert "0 steps are saved" in capsys.readouterr().out
+
+
+def test_evaluate_prints_a_row_for_each_number_of_pairs(trained, capsys):
+    assert main(["evaluate", trained, "--pairs", "3", "17", "--samples", "20"]) == 0
+    *_, heading, first, second = capsys.readouterr().out.splitlines()
+    assert "pairs remembered" in heading
+    assert first.split()[0] == "3"
+    assert second.split()[0] == "17"
+    assert len(heading) == len(first) == len(second)
+
+
+def test_evaluate_in_json_prints_json_alone_and_intervals_hold_their_value(trained, capsys):
+    assert main(["evaluate", trained, "--pairs", "3", "5", "--samples", "20", "--json"]) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert "Running on" in said.err
+    assert found["task"] == {"rewrite": False, "key_size": 2, "n_values": 5}
+    assert [row["pairs"] for row in found["results"]] == [3, 5]
+    for row in found["results"]:
+        assert row["exact_match"] == row["correct"] / row["total"]
+        assert row["total"] == 20
+        low, high = row["interval"]
+        assert low <= row["exact_match"] <= high
+        known = row["pairs"] * (5 * row["exact_match"] - 1) / 4
+        assert row["pairs_remembered"] == pytest.approx(known)
+        low, high = row["pairs_remembered_interval"]
+        assert low <= known <= high
+
+
+def test_rewrite_has_no_number_of_pairs_remembered(capsys):
+    main(["train", "rewrite", *QUICK, "--out", "a"])
+    capsys.readouterr()
+    assert main(["evaluate", "a", "--pairs", "3", "--questions", "2", "--samples", "7"]) == 0
+    assert "remembered" not in capsys.readouterr().out
+
+
+def test_evaluate_asks_by_default_as_many_pairs_as_there_are_keys(capsys):
+    words = ["--system", "rmt", *WHOLE, *QUICK, "--out", "a"]
+    main(["train", "remember", *words])
+    capsys.readouterr()
+    assert main(["evaluate", "a", "--samples", "3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [row["pairs"] for row in rows] == [2, 4, 8, 16]
+
+
+def test_shipped_models_are_known_by_name(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "shipped_checkpoints", lambda: {"pocket": tmp_path / trained})
+    assert main(["info"]) == 0
+    said = capsys.readouterr().out
+    assert "Shipped checkpoints: pocket" in said
+    assert '"system": "armt"' in said
+    assert main(["info", "pocket"]) == 0
+    assert '"system": "armt"' in capsys.readouterr().out
+    assert main(["evaluate", "pocket", "--pairs", "2", "--samples", "3"]) == 0
+
+
+def test_info_says_versions_and_devices(monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "shipped_checkpoints", dict)
+    assert main(["info"]) == 0
+    said = capsys.readouterr().out
+    assert f"PyTorch {torch.__version__}" in said
+    assert "cpu (CPU, " in said
+    assert "Shipped checkpoints: none" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "required: COMMAND"),
+        ("dance", "invalid choice: 'dance'"),
+        ("train", "required: task"),
+        ("train forget", "invalid choice: 'forget'"),
+        ("train rewrite --system gpt", "invalid choice: 'gpt'"),
+        ("train rewrite --device tpu", "invalid choice: 'tpu'"),
+        ("train rewrite --pairs two", "argument --pairs: expected a number or a range, got 'two'"),
+        ("train rewrite --pairs 4-2", "most_pairs: expected at least 4, got 2"),
+        ("train rewrite --steps 0", "max_steps: expected at least 1, got 0"),
+        ("train rewrite --seed -1", "seed: expected at least 0, got -1"),
+        ("train rewrite --key-size 2", "--key-size: layer-alone reads keys of 1 digit"),
+        ("train remember --pairs 17", "n_pairs: expected at most 16"),
+        ("train rewrite --system rmt --n-heads 3", "n_heads: expected a divisor of d_model 128"),
+        ("train rewrite --device cuda", "name: 'cuda' is not available here"),
+        ("train rewrite --device cpu --out .", "is a directory|[Ii]s broken|no file"),
+        ("evaluate nothing", "no file and no shipped checkpoint is called 'nothing'"),
+        ("evaluate text", "text is broken or not a safetensors file"),
+        ("info nothing", "no file and no shipped checkpoint is called 'nothing'"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line_and_status_two(words, message, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with open("text", "w") as file:
+        file.write("something else")
+    try:
+        status = main(words.split())
+    except SystemExit as left:  # argparse's own way
+        status = left.code
+    *_, last = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert re.search(message, last)
+
+
+def test_a_model_without_a_task_cannot_be_evaluated(trained, capsys):
+    checkpoints.save_checkpoint("b", load_model(trained))
+    assert main(["evaluate", "b"]) == 2
+    assert "b does not say which task it was trained on" in capsys.readouterr().err
+
+
+def test_a_training_that_fails_has_status_one(monkeypatch, capsys):
+    def fail(*_):
+        raise FloatingPointError("loss: expected a finite number, got nan")
+
+    monkeypatch.setattr(loop, "step", fail)
+    assert main(["train", "rewrite", *QUICK]) == 1
+    assert capsys.readouterr().err == "armt-mini: loss: expected a finite number, got nan\n"
