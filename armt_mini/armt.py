@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from armt_mini.associative_layer import associative_layer, memory_weights, read_memory
-from armt_mini.checks import check_state
 from armt_mini.configuration import ARMTConfig
 from armt_mini.memory_state import MemoryState
 from armt_mini.segment_recurrence import SegmentRecurrence
@@ -41,18 +40,6 @@ class ARMT(SegmentRecurrence[ARMTConfig]):
         sizes = (batch, self.config.d_key, self.config.d_model)
         like = {"dtype": self.state_dtype, "device": self.device}
         return [MemoryState.empty(*sizes, **like) for _ in range(self.config.n_layers)]
-
-    def check_states(self, states: list[MemoryState], batch: int) -> None:
-        if len(states) != self.config.n_layers:
-            raise ValueError(
-                f"states: expected one MemoryState for each of {self.config.n_layers} layers, "
-                f"got {len(states)}; pass back what an earlier call returned, or None."
-            )
-        sizes = (batch, self.config.d_key, self.config.d_model)
-        for state in states:
-            if not isinstance(state, MemoryState):
-                raise TypeError(f"states: expected MemoryStates, got {type(state).__name__}.")
-            check_state(state, *sizes, self.state_dtype, self.device)
 
     def read_segment(
         self, layers: list[dict[str, Tensor]], tokens: Int[Tensor, "batch length"], states: list

@@ -74,9 +74,8 @@ def write_memory(
     strengths = torch.sigmoid(
         m @ weights["memory_strength_weight"] + weights["memory_strength_bias"]
     )
-    dtype = state.associations.dtype
     write = writer(config.rule, config.eps, config.clip_gamma, config.detach_gamma)
-    return write(state, keys, values.to(dtype), strengths.squeeze(-1).to(dtype))
+    return write(state, keys, values.to(keys.dtype), strengths.squeeze(-1).to(keys.dtype))
 
 
 def features(weight: Tensor, x: Tensor, state: MemoryState, config: ARMTConfig) -> Tensor:

@@ -5,7 +5,7 @@ They stand at the boundary (public functions, a model's call), never in an inner
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -46,6 +46,29 @@ def check_state(
     check_shape("state.normaliser", state.normaliser, (batch, d_key))
     check_alike("state.associations", state.associations, dtype, device)
     check_alike("state.normaliser", state.normaliser, dtype, device)
+
+
+def check_like(name: str, value: Any, pattern: Any, batch: int) -> None:
+    """Raise ValueError or TypeError unless the value is built as the pattern, but for its batch.
+
+    The pattern is a tensor, or a list or named tuple of patterns.
+    """
+    if isinstance(pattern, Tensor):
+        check_shape(name, value, (batch, *pattern.shape[1:]))
+        check_alike(name, value, pattern.dtype, pattern.device)
+        return
+    if not isinstance(value, type(pattern)):
+        expected = type(pattern).__name__
+        raise TypeError(f"{name}: expected a {expected}, got a {type(value).__name__}.")
+    if len(value) != len(pattern):
+        raise ValueError(
+            f"{name}: expected length {len(pattern)}, got {len(value)}; pass back what an earlier "
+            f"call returned, or None."
+        )
+    parts = [f".{field}" for field in getattr(pattern, "_fields", ())]
+    parts = parts or [f"[{index}]" for index in range(len(pattern))]
+    for part, inner_value, inner_pattern in zip(parts, value, pattern, strict=True):
+        check_like(name + part, inner_value, inner_pattern, batch)
 
 
 def check_at_least(least: float, **named: float) -> None:

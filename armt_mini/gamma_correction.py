@@ -50,8 +50,7 @@ def missing_share(normaliser: Tensor, keys: Tensor, eps: float, clip: bool) -> T
     """`gamma` without its checks, for inner loops."""
     overlap = (keys @ normaliser.unsqueeze(-1)).squeeze(-1)  # (..., memory_tokens)
     missing = 1 - (overlap + eps) / nonzero(keys.square().sum(dim=-1) + eps)
-    if clip:
-        missing = missing.clamp(0, 1)
+    missing = missing.clamp(0, 1) if clip else missing
     is_empty = (normaliser == 0).all(dim=-1, keepdim=True)
     return torch.where(is_empty, 1, missing)
 
@@ -70,6 +69,5 @@ def gamma_write(
     detach treats γ as a constant in training, as the authors do because it converges better.
     """
     missing = missing_share(state.normaliser, keys, eps, clip)
-    if detach:
-        missing = missing.detach()
-    return delta_write(state, keys, values, strengths, eps, counted=missing.unsqueeze(-1))
+    counted = (missing.detach() if detach else missing).unsqueeze(-1)
+    return delta_write(state, keys, values, strengths, eps, counted)

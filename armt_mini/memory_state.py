@@ -19,8 +19,8 @@ class MemoryState(NamedTuple):
     associations: A, (batch, d_key, d_value). Row i is what feature i of a key points to.
     normaliser: z, (batch, d_key). How much of each key feature has been stored.
 
-    An empty memory is all zeros; nothing else marks it as empty. A stack of layers may stand
-    before the batch. (The paper writes A transposed: A φ(q) there is φ(q)ᵀA here.)
+    An empty memory is all zeros; nothing else marks it as empty. (The paper writes A transposed:
+    A φ(q) there is φ(q)ᵀA here.)
     """
 
     associations: Float[Tensor, "*batch d_key d_value"]

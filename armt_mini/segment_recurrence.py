@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from armt_mini.checks import check_tokens
+from armt_mini.checks import check_like, check_tokens
 from armt_mini.configuration import RecurrentConfig
 from armt_mini.transformer_block import Initial, block_weights
 
@@ -73,10 +73,6 @@ class SegmentRecurrence(nn.Module, Generic[ConfigT]):
         """What the first segment is handed."""
         raise NotImplementedError
 
-    def check_states(self, states: list, batch: int) -> None:
-        """Raise ValueError or TypeError unless the states fit this model and batch."""
-        raise NotImplementedError
-
     def read_segment(
         self, layers: list[dict[str, Tensor]], tokens: Int[Tensor, "batch length"], states: list
     ) -> tuple[Float[Tensor, "batch length d_model"], list]:
@@ -120,7 +116,7 @@ class SegmentRecurrence(nn.Module, Generic[ConfigT]):
         """Check what comes in. The weights layer by layer, and the states to begin with."""
         check_tokens(tokens, self.config.vocab_size, self.device, ("batch", "length"))
         states = self.empty_states(len(tokens)) if states is None else states
-        self.check_states(states, len(tokens))
+        check_like("states", states, self.empty_states(1), len(tokens))
         return self.unstacked(), states
 
     def check_questions(self, questions: Tensor, states: list) -> None:
@@ -132,7 +128,7 @@ class SegmentRecurrence(nn.Module, Generic[ConfigT]):
                 f"questions: expected at most segment_length {self.config.segment_length} tokens "
                 f"each, got {questions.shape[2]}; read what is longer with `memorise` first."
             )
-        self.check_states(states, len(questions))
+        check_like("states", states, self.empty_states(1), len(questions))
 
     def unstacked(self) -> list[dict[str, Tensor]]:
         """The weights layer by layer, as views of the stacked ones."""

@@ -113,12 +113,12 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "gamma is not clipped",
-        "gamma_correction.py", "missing.clamp(0, 1)", "missing",
+        "gamma_correction.py", "missing.clamp(0, 1) if clip", "missing if clip",
         "test_gamma_correction.py",
     ),
     PlantedError(
         "gamma is not detached",
-        "gamma_correction.py", "missing = missing.detach()", "pass",
+        "gamma_correction.py", "missing.detach() if detach", "missing if detach",
         "test_gamma_correction.py",
     ),
     PlantedError(

@@ -106,7 +106,7 @@ def test_without_a_curriculum_remember_has_stages_for_as_many_pairs_as_there_are
     monkeypatch.setattr(loop, "train", train)
     for task in ("rewrite", "remember"):
         assert main(["train", task, "--system", "armt", *WHOLE, "--device", "cpu"]) == 0
-    assert most == [(25, 50), (8, 16)]
+    assert most == [(10, 50), (4, 16)]
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(monkeypatch, capsys):

@@ -138,11 +138,11 @@ def test_tokens_and_states_that_do_not_fit_are_errors():
         model.memorise(tokens + 1)
     with pytest.raises(ValueError, match=r"tokens: expected shape \(batch, questions, 2\)"):
         model.ask(questions[:, :, :1], states)
-    with pytest.raises(ValueError, match="states: expected a list of one MemoryState, got 2"):
+    with pytest.raises(ValueError, match="states: expected length 1, got 2"):
         model.memorise(tokens, states * 2)
-    with pytest.raises(ValueError, match="states: expected a list of one MemoryState, got 0"):
+    with pytest.raises(ValueError, match="states: expected length 1, got 0"):
         model.memorise(tokens, [])
-    with pytest.raises(ValueError, match=r"state\.associations: expected shape"):
+    with pytest.raises(ValueError, match=r"states\[0\]\.associations: expected shape"):
         model.ask(questions[:2], states)
-    with pytest.raises(TypeError, match=r"state\.associations: expected torch\.float32"):
+    with pytest.raises(TypeError, match=r"states\[0\]\.associations: expected torch\.float32"):
         make(torch.float32).ask(questions, states)

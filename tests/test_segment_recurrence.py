@@ -148,7 +148,7 @@ WRONG_STATES = {
     "another device": (
         lambda s: change_first(s, lambda x: x.to("meta")), TypeError, r"state.*on meta",
     ),
-    "no state": (lambda s: [7] * len(s), TypeError, r"states: expected .*got int"),
+    "no state": (lambda s: [7] * len(s), TypeError, r"states\[0\]: expected .*got a?\s?int"),
 }  # fmt: skip
 
 

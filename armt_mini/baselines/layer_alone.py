@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from armt_mini.checks import check_at_least, check_one_of, check_state, check_tokens
+from armt_mini.checks import check_at_least, check_like, check_one_of, check_tokens
 from armt_mini.feature_maps import feature_map, feature_size
 from armt_mini.linear_attention import recall
 from armt_mini.memory_state import MemoryState
@@ -93,13 +93,13 @@ class LayerAlone(nn.Module):
                 f"tokens; longer keys need a whole model such as ARMT."
             )
         states = self.empty_states(len(tokens)) if states is None else states
-        state = self.checked(states, len(tokens))
+        check_like("states", states, self.empty_states(1), len(tokens))
         pairs = tokens.unflatten(1, (-1, 4))  # (batch, length) -> (batch, pairs, 4)
         memory_tokens = self.key_embedding[pairs[:, :, 0]] + self.value_embedding[pairs[:, :, 2]]
         keys = self.features(memory_tokens @ self.key_weight)  # (batch, pairs, d_key)
         values = memory_tokens @ self.value_weight  # (batch, pairs, d_model)
         strengths = torch.sigmoid(memory_tokens @ self.strength_weight + self.strength_bias)
-        c = self.config
+        (state,), c = states, self.config
         write = writer(c.rule, c.eps, c.clip_gamma, c.detach_gamma)
         for key, value, strength in zip(
             keys.split(1, 1), values.split(1, 1), strengths.squeeze(-1).split(1, 1), strict=True
@@ -115,23 +115,15 @@ class LayerAlone(nn.Module):
         Raises ValueError or TypeError for questions or states that do not fit.
         """
         check_tokens(questions, self.config.vocab_size, self.device, ("batch", "questions", 2))
-        state = self.checked(states, len(questions))
+        check_like("states", states, self.empty_states(1), len(questions))
         queries = self.features(self.key_embedding[questions[:, :, 0]] @ self.query_weight)
-        logits = recall(state, queries, self.config.eps) @ self.head
+        logits = recall(states[0], queries, self.config.eps) @ self.head
         return logits.unsqueeze(2).expand(-1, -1, 2, -1)
 
     def empty_states(self, batch: int) -> list[MemoryState]:
         """What `memorise` starts from: one empty memory, in a list."""
         sizes = (batch, self.d_key, self.config.d_model)
         return [MemoryState.empty(*sizes, dtype=self.head.dtype, device=self.device)]
-
-    def checked(self, states: list[MemoryState], batch: int) -> MemoryState:
-        """The one memory of the list, if it fits this model and batch."""
-        if len(states) != 1:
-            raise ValueError(f"states: expected a list of one MemoryState, got {len(states)}.")
-        sizes = (batch, self.d_key, self.config.d_model)
-        check_state(states[0], *sizes, self.head.dtype, self.device)
-        return states[0]
 
     @property
     def d_key(self) -> int:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from armt_mini.checks import check_alike, check_shape
 from armt_mini.configuration import RecurrentConfig
 from armt_mini.segment_recurrence import SegmentRecurrence
 from armt_mini.transformer_block import transformer_block
@@ -28,15 +27,6 @@ class RMT(SegmentRecurrence[RecurrentConfig]):
 
     def empty_states(self, batch: int) -> list[Tensor]:
         return [self.memory_embedding.expand(batch, -1, -1)]
-
-    def check_states(self, states: list[Tensor], batch: int) -> None:
-        n_states = len(self.empty_states(1))
-        if len(states) != n_states:
-            raise ValueError(f"states: expected {n_states} tensors, got {len(states)}.")
-        for state in states:
-            shape = (batch, self.config.n_memory_tokens, self.config.d_model)
-            check_shape("states", state, shape)
-            check_alike("states", state, self.token_embedding.dtype, self.device)
 
     def read_segment(
         self,

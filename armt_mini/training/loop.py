@@ -7,12 +7,8 @@ goes on from its checkpoint to the same losses as one that was not.
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from armt_mini.checks import check_at_least
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
 from armt_mini.training.checkpoints import WEIGHTS, describe_model, read_checkpoint, save_checkpoint
 from armt_mini.training.evaluation import answer_logits
+from armt_mini.training.progress import interrupt_between_steps, progress_bar
 
 WINDOW = 50  # steps over which accuracy is averaged before a stage may end
 
@@ -113,6 +110,11 @@ class History:
         reached = len(recent) == WINDOW and sum(recent) / WINDOW >= stage.until
         return reached or len(steps) >= stage.max_steps
 
+    def latest(self) -> str:
+        """The last step in words."""
+        pairs, loss, accuracy = self.n_pairs[-1], self.loss[-1], self.accuracy[-1]
+        return f"pairs={pairs}, loss={loss:.3f}, accuracy={accuracy:.3f}"
+
     def steps_left(self, stages: Sequence[Stage]) -> int:
         """Steps of the present stage and of those after it, if none of them ends early."""
         now = self.stage[-1] if self.stage else 0
@@ -149,24 +151,25 @@ def train(
     recipe = {"task": asdict(task), "training": asdict(config)}
     history = History()
 
-    def save() -> None:
+    def save(is_finished: bool = False) -> None:
         if checkpoint is not None:
-            save_run(checkpoint, model, optimiser, recipe, history)
+            save_run(checkpoint, model, None if is_finished else optimiser, recipe, history)
 
     if checkpoint is not None and Path(checkpoint).exists():
         history = resume(checkpoint, model, optimiser, recipe)
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
+    steps = len(history) + history.steps_left(config.stages)
     with (
         interrupt_between_steps() as is_interrupted,
-        progress_bar(progress, config, history) as show,
+        progress_bar(progress, len(history), steps) as show,
     ):
         try:
             for index, stage in enumerate(config.stages):
                 while not history.is_finished(index, stage):
                     step(model, task, config, optimiser, history, index)
-                    show()
+                    show(len(history) + history.steps_left(config.stages), history.latest())
                     stop = is_interrupted()
                     if stop or len(history) % config.checkpoint_every == 0:
                         save()
@@ -175,7 +178,7 @@ def train(
         except FloatingPointError:
             save()
             raise
-    save()
+    save(is_finished=True)
     return history
 
 
@@ -220,89 +223,17 @@ def step(
     history.accuracy.append((logits.argmax(dim=-1) == batch.answers).float().mean().item())
 
 
-@contextmanager
-def interrupt_between_steps() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C only makes the function that is handed out return True.
-
-    So no step is left half done. The second Ctrl-C interrupts at once. Where Ctrl-C has another
-    meaning than to interrupt Python, and in threads, which never get it, nothing changes.
-    """
-    received = []
-
-    def remember(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    is_ours = in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_ours:
-        signal.signal(signal.SIGINT, remember)
-    try:
-        yield lambda: bool(received)
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class NotebookLine:
-    """A file for a progress bar: in a notebook each text replaces the one before."""
-
-    def __init__(self) -> None:
-        from IPython.display import display
-
-        self.line: Any = display({"text/plain": ""}, raw=True, display_id=True)
-
-    def write(self, text: str) -> None:
-        if text.strip():
-            self.line.update({"text/plain": text.strip()}, raw=True)
-
-    def flush(self) -> None:
-        """Every text is shown at once."""
-
-
-@contextmanager
-def progress_bar(
-    is_shown: bool, config: TrainingConfig, history: History
-) -> Iterator[Callable[[], None]]:
-    """A bar on standard output, and a function that says after a step: this is how it stands."""
-    if not is_shown:
-        yield lambda: None
-        return
-    from tqdm import tqdm
-
-    ipython = sys.modules.get("IPython")
-    in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
-    with tqdm(
-        desc="training",
-        total=len(history) + history.steps_left(config.stages),
-        initial=len(history),
-        file=NotebookLine() if in_notebook else sys.stdout,
-        # A terminal redraws its bar in place; a log file keeps each one, so few of them there.
-        mininterval=0.3 if in_notebook or sys.stdout.isatty() else 10,
-        ncols=100,
-    ) as bar:
-
-        def show() -> None:
-            pairs, loss, accuracy = history.n_pairs[-1], history.loss[-1], history.accuracy[-1]
-            what = f"pairs={pairs}, loss={loss:.3f}, accuracy={accuracy:.3f}"
-            bar.set_postfix_str(what, refresh=False)
-            bar.total = len(history) + history.steps_left(config.stages)  # a stage may end early
-            bar.update()
-
-        yield show
-
-
 def save_run(
     path: str | Path,
     model: nn.Module,
-    optimiser: torch.optim.Optimizer,
+    optimiser: torch.optim.Optimizer | None,
     recipe: dict[str, Any],
     history: History,
 ) -> None:
-    """A checkpoint with all that is needed to go on."""
+    """A checkpoint with all that is needed to go on; a finished run needs no optimiser for it."""
     moments = {
         f"optimiser.{parameter}.{name}": tensor
-        for parameter, tensors in optimiser.state_dict()["state"].items()
+        for parameter, tensors in (optimiser.state_dict()["state"] if optimiser else {}).items()
         for name, tensor in tensors.items()
     }
     # Python's floats are 64 bit: stored so, a resumed history is the same to the last digit.
