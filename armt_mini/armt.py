@@ -6,44 +6,38 @@ first layer are the same learned embeddings in every segment.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from armt_mini.associative_layer import associative_layer, memory_weights, read_memory
 from armt_mini.configuration import ARMTConfig
 from armt_mini.memory_state import MemoryState
-from armt_mini.segment_recurrence import SegmentRecurrence
+from armt_mini.segment_recurrence import Layer, SegmentRecurrence
 from armt_mini.transformer_block import Initial, transformer_block
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
-
-class ARMT(SegmentRecurrence[ARMTConfig]):
+class ARMT(SegmentRecurrence):
     """`model(tokens, states=None)` -> logits and one `MemoryState` a layer (ARMT, section 2).
 
     Memories are float32 also in a bfloat16 model, since z sums up many small steps; float64 in a
-    float64 model.
+    float64 model. (Under torch.autocast they would be read and written in its low precision.)
     """
+
+    config_type = ARMTConfig
 
     @staticmethod
     def layer_weights(config: ARMTConfig) -> dict[str, Initial]:
         return SegmentRecurrence.layer_weights(config) | memory_weights(config)
 
-    @property
-    def state_dtype(self) -> torch.dtype:
-        return torch.promote_types(self.token_embedding.dtype, torch.float32)
-
     def empty_states(self, batch: int) -> list[MemoryState]:
-        sizes = (batch, self.config.d_key, self.config.d_model)
-        like = {"dtype": self.state_dtype, "device": self.device}
-        return [MemoryState.empty(*sizes, **like) for _ in range(self.config.n_layers)]
+        weight, sizes = self.token_embedding, (batch, self.config.d_key, self.config.d_model)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        empty = MemoryState.empty(*sizes, dtype=dtype, device=weight.device)
+        return [empty] * self.config.n_layers  # one value for all: states are never mutated
 
     def read_segment(
-        self, layers: list[dict[str, Tensor]], tokens: Int[Tensor, "batch length"], states: list
-    ) -> tuple[Float[Tensor, "batch length d_model"], list[MemoryState]]:
+        self, layers: list[Layer], tokens: Tensor, states: list[MemoryState]
+    ) -> tuple[Tensor, list[MemoryState]]:
         memory_positions = self.position_embedding[-self.config.n_memory_tokens :]
         memory_tokens = (self.memory_embedding + memory_positions).expand(len(tokens), -1, -1)
         hidden = torch.cat([self.embed(tokens), memory_tokens], dim=1)
@@ -53,15 +47,14 @@ class ARMT(SegmentRecurrence[ARMTConfig]):
             new_states.append(new_state)
         return hidden[:, : tokens.shape[1]], new_states
 
-    def ask(
-        self, questions: Int[Tensor, "batch questions length"], states: list[MemoryState]
-    ) -> Float[Tensor, "batch questions length vocab_size"]:
-        self.check_questions(questions, states)
+    def read_questions(
+        self, layers: list[Layer], questions: Tensor, states: list[MemoryState]
+    ) -> Tensor:
         hidden = self.embed(questions.flatten(0, 1))  # (batch·questions, length, d_model)
-        for weights, state in zip(self.unstacked(), states, strict=True):
+        for weights, state in zip(layers, states, strict=True):
             # All questions of a sample read its one memory; attention keeps them apart. No memory
             # token is needed: they come last, and nothing before them sees them.
             together = hidden.unflatten(0, questions.shape[:2]).flatten(1, 2)
             hidden = read_memory(weights, together, state, self.config).view_as(hidden)
             hidden = transformer_block(weights, hidden, self.config.n_heads)
-        return self.logits(hidden).unflatten(0, questions.shape[:2])
+        return hidden.unflatten(0, questions.shape[:2])

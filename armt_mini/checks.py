@@ -5,6 +5,8 @@ They stand at the boundary (public functions, a model's call), never in an inner
 
 from __future__ import annotations
 
+import math
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,10 +16,15 @@ if TYPE_CHECKING:
     from armt_mini.memory_state import MemoryState
 
 
+def check_type(name: str, value: Any, expected: type) -> None:
+    """Raise TypeError unless the value is of this type."""
+    if not isinstance(value, expected):
+        raise TypeError(f"{name}: expected a {expected.__name__}, got {type(value).__name__}.")
+
+
 def check_shape(name: str, tensor: Tensor, expected: tuple[int | str, ...]) -> None:
     """Raise ValueError unless the tensor has this shape; a word stands for any size above zero."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor, got {type(tensor).__name__}.")
+    check_type(name, tensor, Tensor)
     fits = tensor.ndim == len(expected) and all(
         size == want or (isinstance(want, str) and size > 0)
         for size, want in zip(tensor.shape, expected, strict=True)
@@ -42,10 +49,12 @@ def check_state(
     state: MemoryState, batch: int, d_key: int, d_value: int | str, dtype: torch.dtype, device
 ) -> None:
     """Raise ValueError or TypeError unless the state holds `batch` memories of this kind."""
-    check_shape("state.associations", state.associations, (batch, d_key, d_value))
-    check_shape("state.normaliser", state.normaliser, (batch, d_key))
-    check_alike("state.associations", state.associations, dtype, device)
-    check_alike("state.normaliser", state.normaliser, dtype, device)
+    for name, shape in (("associations", (batch, d_key, d_value)), ("normaliser", (batch, d_key))):
+        tensor = getattr(state, name, None)
+        if tensor is None:
+            raise TypeError(f"state: expected a MemoryState, got {type(state).__name__}.")
+        check_shape(f"state.{name}", tensor, shape)
+        check_alike(f"state.{name}", tensor, dtype, device)
 
 
 def check_like(name: str, value: Any, pattern: Any, batch: int) -> None:
@@ -57,9 +66,7 @@ def check_like(name: str, value: Any, pattern: Any, batch: int) -> None:
         check_shape(name, value, (batch, *pattern.shape[1:]))
         check_alike(name, value, pattern.dtype, pattern.device)
         return
-    if not isinstance(value, type(pattern)):
-        expected = type(pattern).__name__
-        raise TypeError(f"{name}: expected a {expected}, got a {type(value).__name__}.")
+    check_type(name, value, type(pattern))
     if len(value) != len(pattern):
         raise ValueError(
             f"{name}: expected length {len(pattern)}, got {len(value)}; pass back what an earlier "
@@ -71,11 +78,11 @@ def check_like(name: str, value: Any, pattern: Any, batch: int) -> None:
         check_like(name + part, inner_value, inner_pattern, batch)
 
 
-def check_at_least(least: float, **named: float) -> None:
-    """Raise ValueError for the first of the named numbers that is below `least`."""
+def check_at_least(least: float, **named: float | None) -> None:
+    """Raise ValueError for the first of the named numbers that is not finite or below `least`."""
     for name, number in named.items():
-        if not number >= least:  # also refuses NaN
-            raise ValueError(f"{name}: expected at least {least}, got {number}.")
+        if not (isinstance(number, int | float) and least <= number < math.inf):
+            raise ValueError(f"{name}: expected at least {least}, got {number!r}.")
 
 
 def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -84,17 +91,37 @@ def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(known)}; got {value!r}.")
 
 
+def check_fields(config: Any) -> None:
+    """Raise TypeError or ValueError unless a dataclass holds what its annotations say.
+
+    Each int is a size, at least 1; each float a scale, finite and at least 0.
+    """
+    for field in fields(config):
+        value: Any = getattr(config, field.name)
+        kind, *or_none = str(field.type).split(" | ")
+        if value is None and or_none:
+            continue
+        kinds = {"int": int, "float": (int, float), "bool": bool, "str": str}
+        is_bool = type(value) is bool  # a bool is an int to Python
+        if not isinstance(value, kinds[kind]) or is_bool != (kind == "bool"):
+            raise TypeError(f"{field.name}: expected {field.type}, got {value!r}.")
+        if kind in ("int", "float"):
+            check_at_least(int(kind == "int"), **{field.name: value})
+
+
 def check_tokens(
-    tokens: Tensor, vocab_size: int, device: torch.device, shape: tuple, name: str = "tokens"
+    name: str, tokens: Tensor, shape: tuple, vocab_size: int, device: torch.device
 ) -> None:
     """Raise unless tokens are integers in 0 … vocab_size − 1, of this shape and on this device."""
     check_shape(name, tokens, shape)
-    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise TypeError(f"{name}: expected integers (torch.long), got {tokens.dtype}.")
+    if tokens.dtype not in (torch.int32, torch.int64):  # PyTorch takes no other for an index
+        raise TypeError(f"{name}: expected int64 or int32, got {tokens.dtype}; use .long().")
     if tokens.device != device:
         raise TypeError(
             f"{name}: expected device {device}, as the model, got {tokens.device}; use .to(device)."
         )
+    if torch.compiler.is_compiling():
+        return  # compiled code must not wait for the numbers themselves
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocab_size:
         raise ValueError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from armt_mini.checks import check_at_least, check_one_of
-from armt_mini.feature_maps import FEATURE_MAPS, feature_size
+import torch
+from torch import Tensor
+
+from armt_mini.checks import check_at_least, check_fields, check_one_of
+from armt_mini.feature_maps import feature_map
 from armt_mini.update_rules import RULES
 
 
@@ -34,36 +37,25 @@ class RecurrentConfig:
     tied_head: bool = True
 
     def __post_init__(self) -> None:
-        n_positions = self.segment_length if self.n_positions is None else self.n_positions
-        d_mlp = 4 * self.d_model if self.d_mlp is None else self.d_mlp
-        object.__setattr__(self, "n_positions", n_positions)
-        object.__setattr__(self, "d_mlp", d_mlp)
-        sizes = {f.name: getattr(self, f.name) for f in fields(self) if "int" in str(f.type)}
-        for name, size in sizes.items():
-            if not isinstance(size, int):
-                raise TypeError(f"{name}: expected an int, got {size!r}.")
-        check_at_least(1, **sizes)
-        check_at_least(0, embedding_std=self.embedding_std, attention_std=self.attention_std or 0)
+        check_fields(self)
+        if self.n_positions is None:
+            object.__setattr__(self, "n_positions", self.segment_length)
+        if self.d_mlp is None:
+            object.__setattr__(self, "d_mlp", 4 * self.d_model)
+        check_at_least(self.segment_length, n_positions=self.n_positions)
         if self.d_model % self.n_heads:
             raise ValueError(
                 f"n_heads: expected a divisor of d_model {self.d_model}, got {self.n_heads}."
             )
-        if n_positions < self.segment_length:
-            raise ValueError(
-                f"n_positions: expected at least segment_length {self.segment_length}, "
-                f"got {n_positions}."
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARMTConfig(RecurrentConfig):
-    """A `RecurrentConfig` with an associative memory in every layer. The defaults are the paper's.
+class MemoryConfig:
+    """How a memory is addressed and written. The defaults are the paper's.
 
-    d_memory: size of keys and queries before the feature map. nu, feature_map: φ. rule: how to
-    write ("gamma"; "delta" is γ off; "additive"). clip_gamma, detach_gamma, eps: see `write`.
-    Away from the paper, for training from scratch: unit_features scales φ to length one;
-    memory_norm puts a LayerNorm without parameters before the memory projections; value_std is
-    the initial scale of W_V, which starts at zero in the released code.
+    d_memory: size of keys and queries before the feature map φ, which feature_map and nu choose;
+    unit_features scales φ to length one (not in the paper). rule: "gamma", "delta" (γ off) or
+    "additive". clip_gamma, detach_gamma, eps: see `write`. Raises ValueError where they do not fit.
     """
 
     d_memory: int
@@ -74,20 +66,34 @@ class ARMTConfig(RecurrentConfig):
     detach_gamma: bool = True
     eps: float = 1e-5
     unit_features: bool = False
-    memory_norm: bool = False
-    value_std: float = 0.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_one_of("feature_map", self.feature_map, FEATURE_MAPS)
+        check_fields(self)
         check_one_of("rule", self.rule, RULES)
-        check_at_least(0, eps=self.eps, value_std=self.value_std)
-        if self.feature_map == "dpfp" and self.nu >= 2 * self.d_memory:
-            raise ValueError(
-                f"nu: expected less than 2·d_memory = {2 * self.d_memory}, got {self.nu}."
-            )
+        check_at_least(1, d_key=self.d_key)  # raises where φ does not fit
+
+    def features(self, x: Tensor) -> Tensor:
+        """φ(x): (..., d_memory) -> (..., d_key)."""
+        return feature_map(self.feature_map, self.nu, self.unit_features)(x)
 
     @property
     def d_key(self) -> int:
         """Size of a key after the feature map: rows of the association matrix."""
-        return feature_size(self.feature_map, self.d_memory, self.nu)
+        return self.features(torch.zeros(self.d_memory)).shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ARMTConfig(RecurrentConfig, MemoryConfig):
+    """A `RecurrentConfig` with a memory in every layer, as its `MemoryConfig` says.
+
+    Away from the paper, for training from scratch: memory_norm puts a LayerNorm without parameters
+    before the memory projections; value_std is the initial scale of W_V, which starts at zero in
+    the released code.
+    """
+
+    memory_norm: bool = False
+    value_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        RecurrentConfig.__post_init__(self)
+        MemoryConfig.__post_init__(self)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from armt_mini.linear_attention import add_outer_products, recall
+from armt_mini.linear_attention import additive_write, recall
 from armt_mini.memory_state import MemoryState
 
 
@@ -20,14 +20,13 @@ def delta_write(
     values: Tensor,
     strengths: Tensor,
     eps: float,
-    counted: Tensor | float = 1.0,
+    counted: Tensor | float = 1,
 ) -> MemoryState:
-    """Overwrite in A: A + Σᵢ βᵢ φ(kᵢ) ⊗ (vᵢ − v̄ᵢ), every v̄ᵢ read from the old state; and count in
-    z: z + Σᵢ cᵢ φ(kᵢ), `counted` being (..., memory_tokens, 1) or a number. Unchecked; see `write`.
+    """Add, not the values, but what they differ by from the old ones. Unchecked; see `write`.
 
-    With c = 1 this is ARMT without γ. Each write of one key adds φ(k) to z once more although A
-    still holds one value for it, so after n writes the newest value is recalled with weight 1/n.
+    Every v̄ is read from the old state. counted: as in `additive_write`; with 1 this is ARMT
+    without γ. Each write of one key then adds φ(k) to z once more although A still holds one
+    value for it, so after n writes the newest value is recalled with weight 1/n.
     """
-    old_values = recall(state, keys, eps)
-    associations = add_outer_products(state.associations, keys, values - old_values, strengths)
-    return MemoryState(associations, state.normaliser + (counted * keys).sum(dim=-2))
+    differences = values - recall(state, keys, eps)
+    return additive_write(state, keys, differences, strengths, counted)

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from armt_mini.checks import check_one_of
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from armt_mini.shapes import Float
 
 
 def elu_plus_one(x: Float[Tensor, "*rest d"]) -> Float[Tensor, "*rest d"]:
@@ -41,10 +38,11 @@ def dpfp(x: Float[Tensor, "*rest d"], nu: int = 3) -> Float[Tensor, "*rest d_key
 
     Raises ValueError if ν is not in 1 … 2d − 1. Source: Schlag 2021, eq. 37; ARMT uses ν = 3.
     """
-    if not 1 <= nu < 2 * x.shape[-1]:
+    size = x.shape[-1] if x.ndim else 0
+    if not 1 <= nu < 2 * size:
         raise ValueError(
-            f"nu: expected 1 to {2 * x.shape[-1] - 1} for inputs of size {x.shape[-1]} "
-            f"(2·size − 1), got {nu}; choose a smaller nu or a larger input."
+            f"nu: expected 1 to {2 * size - 1} for inputs of size {size} (2·size − 1), got {nu}; "
+            f"choose a smaller nu or a larger input (d_memory)."
         )
     rectified = torch.cat([F.relu(x), F.relu(-x)], dim=-1)  # (..., d) -> (..., 2d)
     products = [rectified * rectified.roll(j, dims=-1) for j in range(1, nu + 1)]
@@ -57,11 +55,6 @@ def unit_length(features: Float[Tensor, "*rest d_key"]) -> Float[Tensor, "*rest 
 
 
 FEATURE_MAPS = ("dpfp", "elu_plus_one", "relu")
-
-
-def feature_size(name: str, d: int, nu: int = 3) -> int:
-    """Size of the features that the map `name` makes of a vector of size d."""
-    return 2 * nu * d if name == "dpfp" else d
 
 
 def feature_map(name: str, nu: int = 3, unit: bool = False) -> Callable[[Tensor], Tensor]:

@@ -7,22 +7,22 @@ zᵀφ(k) = ‖φ(k)‖² and nothing must be added; if z is orthogonal to φ(k)
 
 is the part that is missing, and z + γ φ(k) has exactly the overlap ‖φ(k)‖² with φ(k) that one
 stored copy should have: (z + γ φ)ᵀφ = zᵀφ + ‖φ‖² − zᵀφ.
+
+What γ does not promise: A gains β φ(k) ⊗ (v − v̄) whatever γ is. A key that overlaps with what z
+holds and has a feature that z lacks can get γ = 0; then A has a row that z does not count, and a
+query for that feature alone is divided by ε (tests/test_gamma_correction.py works a case by hand).
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from armt_mini.checks import check_alike, check_at_least, check_shape
 from armt_mini.delta_rule import delta_write
-from armt_mini.linear_attention import nonzero
+from armt_mini.linear_attention import divide
 from armt_mini.memory_state import MemoryState
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from armt_mini.shapes import Float
 
 
 def gamma(
@@ -49,7 +49,7 @@ def gamma(
 def missing_share(normaliser: Tensor, keys: Tensor, eps: float, clip: bool) -> Tensor:
     """`gamma` without its checks, for inner loops."""
     overlap = (keys @ normaliser.unsqueeze(-1)).squeeze(-1)  # (..., memory_tokens)
-    missing = 1 - (overlap + eps) / nonzero(keys.square().sum(dim=-1) + eps)
+    missing = 1 - divide(overlap + eps, keys.square().sum(dim=-1) + eps)
     missing = missing.clamp(0, 1) if clip else missing
     is_empty = (normaliser == 0).all(dim=-1, keepdim=True)
     return torch.where(is_empty, 1, missing)
@@ -68,6 +68,6 @@ def gamma_write(
 
     detach treats γ as a constant in training, as the authors do because it converges better.
     """
-    missing = missing_share(state.normaliser, keys, eps, clip)
-    counted = (missing.detach() if detach else missing).unsqueeze(-1)
+    missing = missing_share(state.normaliser, keys, eps, clip).unsqueeze(-1)
+    counted = missing.detach() if detach else missing
     return delta_write(state, keys, values, strengths, eps, counted)

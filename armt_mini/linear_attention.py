@@ -10,15 +10,11 @@ A and z have a fixed size, however many pairs were stored (Katharopoulos 2020).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from armt_mini.checks import check_at_least, check_shape, check_state
 from armt_mini.memory_state import MemoryState
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from armt_mini.shapes import Float
 
 
 def read(
@@ -42,27 +38,22 @@ def read(
 def recall(state: MemoryState, queries: Tensor, eps: float) -> Tensor:
     """`read` without its checks, for inner loops."""
     overlap = queries @ state.normaliser.unsqueeze(-1)  # (..., tokens, d_key) -> (..., tokens, 1)
-    return queries @ state.associations / nonzero(overlap + eps)
+    return divide(queries @ state.associations, overlap + eps)
 
 
-def nonzero(denominator: Tensor) -> Tensor:
-    """With 1 in place of exact zeros. They come only with ε = 0, under a zero numerator."""
-    return denominator.masked_fill(denominator == 0, 1)
-
-
-def add_outer_products(
-    associations: Tensor, keys: Tensor, values: Tensor, strengths: Tensor
-) -> Tensor:
-    """A + Σᵢ βᵢ φ(kᵢ) ⊗ vᵢ."""
-    return associations + keys.transpose(-1, -2) @ (strengths.unsqueeze(-1) * values)
+def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient, and zero (with finite gradients) where the denominator is exactly zero."""
+    is_zero = denominator == 0
+    return (numerator / denominator.masked_fill(is_zero, 1)).masked_fill(is_zero, 0)
 
 
 def additive_write(
-    state: MemoryState, keys: Tensor, values: Tensor, strengths: Tensor
+    state: MemoryState, keys: Tensor, values: Tensor, strengths: Tensor, counted: Tensor | float = 1
 ) -> MemoryState:
-    """Store by adding: A + Σᵢ βᵢ φ(kᵢ) ⊗ vᵢ and z + Σᵢ φ(kᵢ). Unchecked; see `write`.
+    """Store by adding: A + Σᵢ βᵢ φ(kᵢ) ⊗ vᵢ and z + Σᵢ cᵢ φ(kᵢ). Unchecked; see `write`.
 
-    A key that is stored twice recalls the mean of its two values.
+    counted: c, (..., memory_tokens, 1) or a number; 1 in linear attention, where a key that is
+    stored twice recalls the mean of its two values.
     """
-    associations = add_outer_products(state.associations, keys, values, strengths)
-    return MemoryState(associations, state.normaliser + keys.sum(dim=-2))
+    associations = state.associations + keys.mT @ (strengths.unsqueeze(-1) * values)
+    return MemoryState(associations, state.normaliser + (counted * keys).sum(dim=-2))

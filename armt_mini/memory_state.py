@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from armt_mini.checks import check_at_least
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from armt_mini.shapes import Float
 
 
 class MemoryState(NamedTuple):
@@ -27,21 +25,11 @@ class MemoryState(NamedTuple):
     normaliser: Float[Tensor, "*batch d_key"]
 
     @classmethod
-    def empty(
-        cls,
-        batch: int,
-        d_key: int,
-        d_value: int,
-        *,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> MemoryState:
+    def empty(cls, batch: int, d_key: int, d_value: int, *, dtype=None, device=None) -> MemoryState:
         """A₀ = 0 and z₀ = 0 (ARMT eq. 1). Raises ValueError if a size is below one."""
         check_at_least(1, batch=batch, d_key=d_key, d_value=d_value)
-        return cls(
-            torch.zeros(batch, d_key, d_value, dtype=dtype, device=device),
-            torch.zeros(batch, d_key, dtype=dtype, device=device),
-        )
+        like = {"dtype": dtype, "device": device}
+        return cls(torch.zeros(batch, d_key, d_value, **like), torch.zeros(batch, d_key, **like))
 
     def detach(self) -> MemoryState:
         """The same memory, cut off from the graph that gradients flow back through."""

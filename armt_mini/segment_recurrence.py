@@ -6,19 +6,17 @@ pass; what they are and how a segment changes them is each model's own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from armt_mini.checks import check_like, check_tokens
+from armt_mini.checks import check_like, check_one_of, check_tokens, check_type
 from armt_mini.configuration import RecurrentConfig
+from armt_mini.shapes import Float, Int
 from armt_mini.transformer_block import Initial, block_weights
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-
-ConfigT = TypeVar("ConfigT", bound=RecurrentConfig)
+Layer = dict[str, Tensor]  # the weights of one layer, by name
 
 
 class Output(NamedTuple):
@@ -28,45 +26,41 @@ class Output(NamedTuple):
     states: list
 
 
-class SegmentRecurrence(nn.Module, Generic[ConfigT]):
+class SegmentRecurrence(nn.Module):
     """Embeddings, stacked layers, head and the loop over segments.
 
     Each entry of `layers` holds one weight of all layers: (n_layers, ...). seed: of the initial
     weights; the same seed gives the same model everywhere.
     """
 
+    config_type: type = RecurrentConfig
     memory_places = 1  # how often the memory tokens stand in a segment
 
-    def __init__(self, config: ConfigT, seed: int = 0) -> None:
+    def __init__(self, config: Any, seed: int = 0) -> None:
         super().__init__()
+        check_type("config", config, self.config_type)
         self.config = config
         generator = torch.Generator().manual_seed(seed)
 
-        def parameter(initial: Initial) -> nn.Parameter:
-            noise = torch.randn(initial.shape, generator=generator)
-            return nn.Parameter(initial.mean + initial.std * noise)
+        def parameter(shape: tuple[int, ...], std: float, mean: float = 0.0) -> nn.Parameter:
+            return nn.Parameter(mean + std * torch.randn(shape, generator=generator))
 
-        d_model, std = config.d_model, config.embedding_std
+        vocab, width, std = config.vocab_size, config.d_model, config.embedding_std
         # Tokens take the first rows of the position table, memory tokens the last ones.
-        n_rows = (config.n_positions or 0) + self.memory_places * config.n_memory_tokens
-        self.token_embedding = parameter(Initial((config.vocab_size, d_model), std))
-        self.position_embedding = parameter(Initial((n_rows, d_model), std))
-        self.memory_embedding = parameter(Initial((config.n_memory_tokens, d_model), std))
-        stacked = {
-            name: initial._replace(shape=(config.n_layers, *initial.shape))
-            for name, initial in self.layer_weights(config).items()
-        }
-        self.layers = nn.ParameterDict({name: parameter(w) for name, w in stacked.items()})
-        self.final_norm = nn.LayerNorm(d_model)
-        self.head = (
-            None if config.tied_head else parameter(Initial((config.vocab_size, d_model), 0.02))
+        n_rows = config.n_positions + self.memory_places * config.n_memory_tokens
+        self.token_embedding = parameter((vocab, width), std)
+        self.position_embedding = parameter((n_rows, width), std)
+        self.memory_embedding = parameter((config.n_memory_tokens, width), std)
+        weights = self.layer_weights(config).items()
+        self.layers = nn.ParameterDict(
+            {name: parameter((config.n_layers, *w.shape), w.std, w.mean) for name, w in weights}
         )
-
-    # What each model says for itself
+        self.final_norm = nn.LayerNorm(width)
+        self.head = None if config.tied_head else parameter((vocab, width), 0.02)
 
     @staticmethod
-    def layer_weights(config: ConfigT) -> dict[str, Initial]:
-        """The weights of one layer."""
+    def layer_weights(config: Any) -> dict[str, Initial]:
+        """The weights of one layer. This and the next two methods are each model's own."""
         return block_weights(config)
 
     def empty_states(self, batch: int) -> list:
@@ -74,22 +68,27 @@ class SegmentRecurrence(nn.Module, Generic[ConfigT]):
         raise NotImplementedError
 
     def read_segment(
-        self, layers: list[dict[str, Tensor]], tokens: Int[Tensor, "batch length"], states: list
-    ) -> tuple[Float[Tensor, "batch length d_model"], list]:
+        self, layers: list[Layer], tokens: Tensor, states: list
+    ) -> tuple[Tensor, list]:
         """One segment through all layers: what leaves the last one, and the states after it."""
         raise NotImplementedError
 
-    # What they share
-
-    def forward(self, tokens: Int[Tensor, "batch length"], states: list | None = None) -> Output:
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch length"],
+        states: list | None = None,
+        schedule: str = "sequential",
+    ) -> Output:
         """Read tokens and predict the next one after each of them.
 
         tokens: any length; cut into segments of segment_length, the last may be shorter. states:
         what an earlier call returned, None for a fresh start. A call begins a new segment, so
-        pieces that are cut at segment boundaries give what one call gives.
-        Raises ValueError or TypeError for tokens or states that do not fit, and changes nothing.
+        pieces that are cut at segment boundaries give what one call gives. schedule: the order in
+        which segments and layers are visited.
+        Raises ValueError or TypeError for arguments that do not fit, and changes nothing.
         """
-        layers, states = self.begin(tokens, states)
+        check_one_of("schedule", schedule, ("sequential",))
+        layers, states = self.begin("tokens", tokens, ("batch", "length"), states)
         logits = []
         for segment in tokens.split(self.config.segment_length, dim=1):
             hidden, states = self.read_segment(layers, segment, states)
@@ -98,7 +97,7 @@ class SegmentRecurrence(nn.Module, Generic[ConfigT]):
 
     def memorise(self, tokens: Int[Tensor, "batch length"], states: list | None = None) -> list:
         """Read tokens for the states alone, without logits. Arguments and errors as `forward`."""
-        layers, states = self.begin(tokens, states)
+        layers, states = self.begin("tokens", tokens, ("batch", "length"), states)
         for segment in tokens.split(self.config.segment_length, dim=1):
             _, states = self.read_segment(layers, segment, states)
         return states
@@ -110,27 +109,31 @@ class SegmentRecurrence(nn.Module, Generic[ConfigT]):
 
         Raises ValueError or TypeError for questions or states that do not fit.
         """
-        raise NotImplementedError
-
-    def begin(self, tokens: Tensor, states: list | None) -> tuple[list[dict[str, Tensor]], list]:
-        """Check what comes in. The weights layer by layer, and the states to begin with."""
-        check_tokens(tokens, self.config.vocab_size, self.device, ("batch", "length"))
-        states = self.empty_states(len(tokens)) if states is None else states
-        check_like("states", states, self.empty_states(1), len(tokens))
-        return self.unstacked(), states
-
-    def check_questions(self, questions: Tensor, states: list) -> None:
-        """Raise ValueError or TypeError unless `ask` can take these."""
         shape = ("batch", "questions", "length")
-        check_tokens(questions, self.config.vocab_size, self.device, shape, "questions")
+        layers, states = self.begin("questions", questions, shape, states)
         if questions.shape[2] > self.config.segment_length:
             raise ValueError(
                 f"questions: expected at most segment_length {self.config.segment_length} tokens "
                 f"each, got {questions.shape[2]}; read what is longer with `memorise` first."
             )
-        check_like("states", states, self.empty_states(1), len(questions))
+        return self.logits(self.read_questions(layers, questions, states))
 
-    def unstacked(self) -> list[dict[str, Tensor]]:
+    def read_questions(self, layers: list[Layer], questions: Tensor, states: list) -> Tensor:
+        """What leaves the last layer for each question: (batch, questions, length, d_model)."""
+        copies = [state.repeat_interleave(questions.shape[1], dim=0) for state in states]
+        hidden, _ = self.read_segment(layers, questions.flatten(0, 1), copies)
+        return hidden.unflatten(0, questions.shape[:2])
+
+    def begin(
+        self, name: str, tokens: Tensor, shape: tuple, states: list | None
+    ) -> tuple[list[Layer], list]:
+        """Check what comes in. The weights layer by layer, and the states to begin with."""
+        check_tokens(name, tokens, shape, self.config.vocab_size, self.token_embedding.device)
+        states = self.empty_states(len(tokens)) if states is None else states
+        check_like("states", states, self.empty_states(1), len(tokens))
+        return self.unstacked(), states
+
+    def unstacked(self) -> list[Layer]:
         """The weights layer by layer, as views of the stacked ones."""
         by_layer = zip(*(stacked.unbind() for stacked in self.layers.values()), strict=True)
         return [dict(zip(self.layers, weights, strict=True)) for weights in by_layer]
@@ -140,9 +143,6 @@ class SegmentRecurrence(nn.Module, Generic[ConfigT]):
         return self.token_embedding[tokens] + self.position_embedding[: tokens.shape[1]]
 
     def logits(self, hidden: Float[Tensor, "*rest d_model"]) -> Float[Tensor, "*rest vocab_size"]:
+        """Scores of the next token, from what leaves the last layer."""
         head = self.token_embedding if self.head is None else self.head
         return self.final_norm(hidden) @ head.T
-
-    @property
-    def device(self) -> torch.device:
-        return self.token_embedding.device

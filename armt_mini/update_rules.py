@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from armt_mini.checks import check_alike, check_at_least, check_one_of, check_shape, check_state
@@ -13,12 +9,9 @@ from armt_mini.delta_rule import delta_write
 from armt_mini.gamma_correction import gamma_write
 from armt_mini.linear_attention import additive_write
 from armt_mini.memory_state import MemoryState
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from armt_mini.shapes import Float
 
 RULES = ("additive", "delta", "gamma")
-Writer = Callable[[MemoryState, Tensor, Tensor, Tensor], MemoryState]
 
 
 def write(
@@ -49,15 +42,23 @@ def write(
     check_alike("values", values, keys.dtype, keys.device)
     check_alike("strengths", strengths, keys.dtype, keys.device)
     check_at_least(0, eps=eps)
-    return writer(rule, eps, clip_gamma, detach_gamma)(state, keys, values, strengths)
-
-
-def writer(rule: str, eps: float, clip_gamma: bool, detach_gamma: bool) -> Writer:
-    """The rule of this name with its options set, without checks of tensors, for inner loops."""
     check_one_of("rule", rule, RULES)
-    rules: dict[str, Writer] = {
-        "additive": additive_write,
-        "delta": partial(delta_write, eps=eps),
-        "gamma": partial(gamma_write, eps=eps, clip=clip_gamma, detach=detach_gamma),
-    }
-    return rules[rule]
+    return store(state, keys, values, strengths, rule, eps, clip_gamma, detach_gamma)
+
+
+def store(
+    state: MemoryState,
+    keys: Tensor,
+    values: Tensor,
+    strengths: Tensor,
+    rule: str,
+    eps: float,
+    clip_gamma: bool,
+    detach_gamma: bool,
+) -> MemoryState:
+    """`write` without its checks, for inner loops."""
+    if rule == "additive":
+        return additive_write(state, keys, values, strengths)
+    if rule == "delta":
+        return delta_write(state, keys, values, strengths, eps)
+    return gamma_write(state, keys, values, strengths, eps, clip_gamma, detach_gamma)

@@ -1,9 +1,8 @@
 """What the tests share: shapes checked at run time, devices, dtypes, tolerances, random numbers.
 
-Shapes. Public signatures carry jaxtyping shapes. The package imports jaxtyping for the static type
-checker alone, so that it runs with torch and numpy. Here every module of it is imported under
-jaxtyping's hook, with the names that its annotations use at hand as builtins, and beartype checks
-every call. Without beartype (on a bare GPU machine) calls go unchecked, and the header says so.
+Shapes. Public signatures carry jaxtyping shapes. Here every module of the package is imported
+under jaxtyping's hook, and beartype checks every call. Without the two (on a bare GPU machine)
+calls go unchecked, and the header says so.
 
 Numbers. A test that takes `draw`, `close`, `device` or `dtype` runs once for every device of this
 machine and float64 and float32, or for the dtypes that it is marked with.
@@ -11,7 +10,6 @@ machine and float64 and float32, or for the dtypes that it is marked with.
 
 from __future__ import annotations
 
-import builtins
 import os
 from collections.abc import Callable, Iterator
 
@@ -49,8 +47,6 @@ def check_shapes_of_the_package() -> str:
             return function
 
     beartype.checked = checked  # the hook wants the name of something importable
-    for name in ("Bool", "Float", "Int"):
-        setattr(builtins, name, getattr(jaxtyping, name))
     jaxtyping.install_import_hook("armt_mini", "beartype.checked")
     return "armt_mini: shapes and types are checked by jaxtyping and beartype"
 
@@ -147,14 +143,14 @@ def lively(device: str, dtype: torch.dtype):
     """
     import armt_mini as am
 
-    def lively(kind: type = am.ARMT, **changes):
+    def lively(kind: type = am.ARMT, seed: int = 11, **changes):
         sizes = {"vocab_size": 23, "d_model": 14, "n_layers": 3, "n_heads": 2, "segment_length": 5}
         sizes |= {"n_memory_tokens": 2, "n_positions": 11, "d_mlp": 17}
         if kind is am.ARMT:
             model = am.ARMT(am.ARMTConfig(**(sizes | {"d_memory": 3} | changes)))
         else:
             model = kind(am.RecurrentConfig(**(sizes | changes)))
-        generator = torch.Generator().manual_seed(11)
+        generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in model.parameters():
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)

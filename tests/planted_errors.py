@@ -56,12 +56,12 @@ PLANTED_ERRORS = [
     # Reading and adding
     PlantedError(
         "a read leaves out epsilon",
-        "linear_attention.py", "nonzero(overlap + eps)", "nonzero(overlap)",
+        "linear_attention.py", "overlap + eps)", "overlap)",
         "test_linear_attention.py",
     ),
     PlantedError(
         "a read does not divide by the normaliser",
-        "linear_attention.py", " / nonzero(overlap + eps)", "",
+        "linear_attention.py", "overlap + eps)", "0 * overlap + 1)",
         "test_linear_attention.py",
     ),
     PlantedError(
@@ -71,7 +71,7 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "strengths scale the normaliser",
-        "delta_rule.py",
+        "linear_attention.py",
         "(counted * keys).sum(dim=-2)",
         "(strengths.unsqueeze(-1) * counted * keys).sum(dim=-2)",
         "test_update_rules.py",
@@ -79,25 +79,25 @@ PLANTED_ERRORS = [
     PlantedError(
         "memory tokens see those before them",
         "delta_rule.py",
-        "    old_values = recall(state, keys, eps)\n",
+        "    differences = values - recall(state, keys, eps)\n",
         "    if keys.shape[-2] > 1:\n"
         "        first = (x[:, :-1] for x in (keys, values, strengths))\n"
         "        state = delta_write(state, *first, eps)\n"
         "        keys, values, strengths = (x[:, -1:] for x in (keys, values, strengths))\n"
-        "    old_values = recall(state, keys, eps)\n",
+        "    differences = values - recall(state, keys, eps)\n",
         "test_equivalences.py",
     ),
     # The delta rule
     PlantedError(
         "the delta rule adds instead of replacing",
-        "delta_rule.py", "values - old_values", "values",
+        "delta_rule.py", "values - recall(state, keys, eps)", "values",
         "test_delta_rule.py",
     ),
     PlantedError(
         "the strength scales the new value but not the old one",
         "delta_rule.py",
-        "values - old_values, strengths",
-        "strengths.unsqueeze(-1) * values - old_values, 0 * strengths + 1",
+        "values - recall(state, keys, eps)",
+        "values - recall(state, keys, eps) / strengths.unsqueeze(-1)",
         "test_update_rules.py",
     ),
     PlantedError(
@@ -108,7 +108,7 @@ PLANTED_ERRORS = [
     # γ
     PlantedError(
         "gamma has the wrong sign",
-        "gamma_correction.py", "missing = 1 - (overlap", "missing = 1 + (overlap",
+        "gamma_correction.py", "missing = 1 - divide(", "missing = 1 + divide(",
         "test_gamma_correction.py",
     ),
     PlantedError(
@@ -133,7 +133,7 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "gamma leaves epsilon out of its numerator",
-        "gamma_correction.py", "(overlap + eps) /", "overlap /",
+        "gamma_correction.py", "divide(overlap + eps,", "divide(overlap,",
         "test_released_weights.py",
     ),
     # The block
@@ -145,8 +145,8 @@ PLANTED_ERRORS = [
     PlantedError(
         "norms stand after attention and not before it",
         "transformer_block.py",
-        'hidden + attention(weights, normed(weights, "attention_norm", hidden), n_heads)',
-        'normed(weights, "attention_norm", hidden + attention(weights, hidden, n_heads))',
+        'hidden + attention(weights, norm(weights, "attention_norm", hidden), n_heads)',
+        'norm(weights, "attention_norm", hidden + attention(weights, hidden, n_heads))',
         "test_transformer_block.py",
     ),
     PlantedError(
@@ -157,8 +157,8 @@ PLANTED_ERRORS = [
     PlantedError(
         "heads and positions within a head change places",
         "transformer_block.py",
-        "part.unflatten(-1, (n_heads, -1)).transpose(-2, -3)",
-        "part.unflatten(-1, (-1, n_heads)).transpose(-1, -2).transpose(-2, -3)",
+        ".unflatten(-1, (3, n_heads, -1)).movedim(-4, -2)",
+        ".unflatten(-1, (3, -1, n_heads)).mT.movedim(-4, -2)",
         "test_transformer_block.py",
     ),
     # The layer
@@ -183,8 +183,8 @@ PLANTED_ERRORS = [
     PlantedError(
         "only memory tokens read",
         "associative_layer.py",
-        "    return hidden + recall(state, queries, config.eps).to(hidden.dtype)\n",
-        "    recalled = recall(state, queries, config.eps).to(hidden.dtype)\n"
+        "    return hidden + recall(state, features, config.eps).to(hidden.dtype)\n",
+        "    recalled = recall(state, features, config.eps).to(hidden.dtype)\n"
         "    recalled[..., : -config.n_memory_tokens, :] = 0\n"
         "    return hidden + recalled\n",
         "test_associative_layer.py",

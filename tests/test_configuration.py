@@ -50,6 +50,7 @@ WRONG = [
     ("rule", "hebbian"),
     ("eps", -1e-9),
     ("eps", float("nan")),
+    ("eps", float("inf")),
     ("value_std", -0.1),
     ("embedding_std", -0.1),
 ]
@@ -68,7 +69,17 @@ def test_an_impossible_configuration_is_an_error_that_names_the_argument(name, v
 @pytest.mark.parametrize("name", [*SIZES, "d_memory", "nu", "d_mlp", "n_positions"])
 @pytest.mark.parametrize("value", [14.0, "14"])
 def test_a_size_that_is_no_integer_is_an_error_that_names_the_argument(name, value):
-    with pytest.raises(TypeError, match=rf"^{name}: expected an int, got '?14"):
+    with pytest.raises(TypeError, match=rf"^{name}: expected int.*, got '?14"):
+        am.ARMTConfig(**(SIZES | {"d_memory": 3} | {name: value}))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_layers", True), ("tied_head", 1), ("clip_gamma", "no"), ("eps", "a"), ("rule", 3)],
+)
+def test_a_value_of_another_type_is_an_error_that_names_the_argument(name, value):
+    with pytest.raises(TypeError, match=rf"^{name}: expected .*, got '?{value}"):
         am.ARMTConfig(**(SIZES | {"d_memory": 3} | {name: value}))
 
 

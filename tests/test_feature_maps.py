@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import armt_mini as am
-from armt_mini.feature_maps import FEATURE_MAPS, feature_size
+from armt_mini.feature_maps import FEATURE_MAPS
 
 
 @pytest.mark.dtypes("float64", "float32", "bfloat16")
@@ -49,7 +49,7 @@ def test_dpfp_tells_a_vector_from_its_negative(draw):
 def test_features_are_never_negative_and_have_the_stated_size(draw, name):
     features = am.feature_map(name, nu=2)(draw(31, 5))
     assert (features >= 0).all()
-    assert features.shape == (31, feature_size(name, 5, nu=2))
+    assert features.shape == (31, 2 * 2 * 5 if name == "dpfp" else 5)
     assert features.count_nonzero() > 31
 
 

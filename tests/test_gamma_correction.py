@@ -80,6 +80,23 @@ def test_a_rewrite_after_that_has_gamma_minus_one_unclipped_and_zero_clipped(key
     close(am.read(unclipped, key, eps=0.0), old + new)
 
 
+def test_a_feature_that_z_does_not_count_is_recalled_far_too_large(numbers, close):
+    """Not a wish but a fact about the paper's rule: with γ = 0, A gains a row that z lacks.
+
+    Key (1, 0) twice in a first segment: A = (2, 0), z = (2, 0). Key (1, 0.1) then recalls 1, so
+    value 3 adds 2·(1, 0.1) to A, and γ is clipped to 0. Query (0, 1) recalls 0.2 / ε.
+    """
+    known, near, query = (numbers([[k]]) for k in ([1, 0], [1, 0.1], [0, 1]))
+    one, three, strength = numbers([[[1]]]), numbers([[[3]]]), numbers([[1]])
+    state = am.MemoryState.empty(1, 2, 1, dtype=one.dtype, device=one.device)
+    state = am.write(state, known.expand(1, 2, 2), one.expand(1, 2, 1), strength.expand(1, 2))
+    state = am.write(state, near, three, strength)
+    close(state.associations[0, :, 0], [4, 0.2], rtol=1e-4)
+    close(state.normaliser, [[2, 0]])
+    close(am.read(state, query), [[[20_000]]], rtol=1e-4)
+    close(am.read(state, query, eps=0.0), [[[0]]])  # what z does not count at all recalls zero
+
+
 def test_gamma_by_hand(numbers, close):
     z, keys = numbers([[3, 1]]), numbers([[[2, 0], [0, 2], [4, 4], [10, 0]]])
     # zᵀφ = 6, 2, 16, 30; ‖φ‖² = 4, 4, 32, 100

@@ -121,7 +121,7 @@ def test_another_dtype_or_device_of_the_state_is_an_error_that_names_it(memory, 
 
 @pytest.mark.usefixtures("unchecked")
 def test_queries_that_are_no_tensor_are_an_error_that_names_them(memory):
-    with pytest.raises(TypeError, match=r"^queries: expected a torch.Tensor, got list"):
+    with pytest.raises(TypeError, match=r"^queries: expected a Tensor, got list"):
         am.read(memory(), [[1.0]])
 
 
@@ -129,3 +129,10 @@ def test_queries_that_are_no_tensor_are_an_error_that_names_them(memory):
 def test_a_negative_epsilon_is_an_error_that_names_it(memory, draw, eps):
     with pytest.raises(ValueError, match=r"^eps: expected at least 0, got"):
         am.read(memory(), draw(2, 3, 7), eps=eps)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("state", [None, (torch.ones(2, 7, 5), torch.ones(2, 7))])
+def test_what_is_no_memory_state_is_an_error_that_says_so(draw, state):
+    with pytest.raises(TypeError, match=r"^state: expected a MemoryState, got (NoneType|tuple)"):
+        am.read(state, draw(2, 3, 7))

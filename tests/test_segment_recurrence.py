@@ -1,5 +1,7 @@
 """What ARMT, RMT and PRMT share: segments, seeds, heads, and what they refuse."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -111,10 +113,19 @@ WRONG_TOKENS = {
     "an empty batch": (lambda t: t[:0], ValueError, r"tokens: .*no size zero, got \(0, 13\)"),
     "a token too large": (lambda t: 0 * t + 23, ValueError, r"tokens: expected 0 to 22, got 23"),
     "a negative token": (lambda t: 0 * t - 1, ValueError, r"tokens: expected 0 to 22, got -1"),
-    "float tokens": (lambda t: t.float(), TypeError, r"tokens: expected integers .*float32"),
-    "bool tokens": (lambda t: t > 3, TypeError, r"tokens: expected integers .*bool"),
+    "float tokens": (
+        lambda t: t.float(),
+        TypeError,
+        r"tokens: expected int64 or int32, got torch.float32",
+    ),
+    "small integers": (
+        lambda t: t.to(torch.uint8),
+        TypeError,
+        r"tokens: expected int64 or int32, got torch.uint8; use .long",
+    ),
+    "bool tokens": (lambda t: t > 3, TypeError, r"tokens: expected int64 or int32, got torch.bool"),
     "another device": (lambda t: t.to("meta"), TypeError, r"tokens: expected device .*got meta"),
-    "a list": (lambda t: t.tolist(), TypeError, r"tokens: expected a torch.Tensor, got list"),
+    "a list": (lambda t: t.tolist(), TypeError, r"tokens: expected a Tensor, got list"),
 }
 
 
@@ -176,7 +187,7 @@ WRONG_QUESTIONS = {
         lambda q: q.repeat(1, 1, 3), ValueError, r"questions: expected at most segment_length 5",
     ),
     "a token too large": (lambda q: q + 23, ValueError, r"questions: expected 0 to 22"),
-    "float": (lambda q: q.float(), TypeError, r"questions: expected integers"),
+    "float": (lambda q: q.float(), TypeError, r"questions: expected int64 or int32"),
 }  # fmt: skip
 
 
@@ -191,3 +202,26 @@ def test_questions_that_do_not_fit_are_an_error_that_names_them(
     states = model(draw_tokens(2, 13)).states
     with pytest.raises(error, match=f"^{message}"):
         model.ask(spoil(questions), states)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.dtypes("float32")
+def test_a_schedule_that_does_not_exist_and_anothers_configuration_are_errors(
+    lively, draw_tokens, kind
+):
+    model = lively(kind)
+    with pytest.raises(ValueError, match=r"^schedule: expected one of sequential; got 'random'"):
+        model(draw_tokens(2, 13), schedule="random")
+    with pytest.raises(TypeError, match=r"^config: expected a .*Config, got dict"):
+        kind(vars(model.config))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.dtypes("float32")
+def test_a_model_can_be_traced_whole_and_pickled(lively, draw_tokens, kind):
+    """In one graph: nothing in the loop over segments waits for a number."""
+    model, tokens = lively(kind), draw_tokens(2, 13)
+    expected = model(tokens).logits
+    traced = torch.compile(model, backend="eager", fullgraph=True)
+    assert torch.equal(traced(tokens).logits, expected)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(tokens).logits, expected)

@@ -8,49 +8,30 @@ slow to learn: to bring key and value of a text together in one memory token.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from armt_mini.checks import check_at_least, check_like, check_one_of, check_tokens
-from armt_mini.feature_maps import feature_map, feature_size
+from armt_mini.checks import check_like, check_tokens
+from armt_mini.configuration import MemoryConfig
 from armt_mini.linear_attention import recall
 from armt_mini.memory_state import MemoryState
-from armt_mini.update_rules import RULES, writer
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+from armt_mini.shapes import Float, Int
+from armt_mini.update_rules import store
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerAloneConfig:
-    """Sizes and choices. Raises ValueError where they do not fit.
+class LayerAloneConfig(MemoryConfig):
+    """A `MemoryConfig` with the sizes of a `LayerAlone`. Raises ValueError where they do not fit.
 
-    d_model: size of embeddings and values. The others as in `ARMTConfig`; only the default of eps
-    is not the paper's: a larger one keeps gradients small while the memory holds little.
+    d_model: size of embeddings and values. A larger eps than the paper's keeps gradients small
+    while the memory holds little.
     """
 
     vocab_size: int
     d_model: int = 32
     d_memory: int = 8
-    nu: int = 3
-    rule: str = "gamma"
-    clip_gamma: bool = True
-    detach_gamma: bool = True
-    unit_features: bool = False
     eps: float = 1e-3
-
-    def __post_init__(self) -> None:
-        check_at_least(
-            1, vocab_size=self.vocab_size, d_model=self.d_model, d_memory=self.d_memory, nu=self.nu
-        )
-        check_at_least(0, eps=self.eps)
-        check_one_of("rule", self.rule, RULES)
-        if self.nu >= 2 * self.d_memory:
-            raise ValueError(
-                f"nu: expected less than 2·d_memory = {2 * self.d_memory}, got {self.nu}."
-            )
 
 
 class LayerAlone(nn.Module):
@@ -76,7 +57,6 @@ class LayerAlone(nn.Module):
         self.strength_weight = weight(d_model, 1)
         self.strength_bias = weight(1, std=0.0)
         self.head = weight(d_model, config.vocab_size)
-        self.features = feature_map("dpfp", config.nu, config.unit_features)
 
     def memorise(
         self, tokens: Int[Tensor, "batch length"], states: list[MemoryState] | None = None
@@ -86,25 +66,23 @@ class LayerAlone(nn.Module):
         tokens: whole pairs of four tokens. states: what an earlier call returned, None for an
         empty memory. Raises ValueError or TypeError for tokens or states that do not fit.
         """
-        check_tokens(tokens, self.config.vocab_size, self.device, ("batch", "length"))
+        states = self.begin("tokens", tokens, ("batch", "length"), states)
         if tokens.shape[1] % 4:
             raise ValueError(
                 f"tokens: expected whole pairs of 4 tokens (key size 1), got {tokens.shape[1]} "
                 f"tokens; longer keys need a whole model such as ARMT."
             )
-        states = self.empty_states(len(tokens)) if states is None else states
-        check_like("states", states, self.empty_states(1), len(tokens))
         pairs = tokens.unflatten(1, (-1, 4))  # (batch, length) -> (batch, pairs, 4)
         memory_tokens = self.key_embedding[pairs[:, :, 0]] + self.value_embedding[pairs[:, :, 2]]
-        keys = self.features(memory_tokens @ self.key_weight)  # (batch, pairs, d_key)
+        keys = self.config.features(memory_tokens @ self.key_weight)  # (batch, pairs, d_key)
         values = memory_tokens @ self.value_weight  # (batch, pairs, d_model)
         strengths = torch.sigmoid(memory_tokens @ self.strength_weight + self.strength_bias)
         (state,), c = states, self.config
-        write = writer(c.rule, c.eps, c.clip_gamma, c.detach_gamma)
+        options = (c.rule, c.eps, c.clip_gamma, c.detach_gamma)
         for key, value, strength in zip(
             keys.split(1, 1), values.split(1, 1), strengths.squeeze(-1).split(1, 1), strict=True
         ):
-            state = write(state, key, value, strength)
+            state = store(state, key, value, strength, *options)
         return [state]
 
     def ask(
@@ -114,22 +92,19 @@ class LayerAlone(nn.Module):
 
         Raises ValueError or TypeError for questions or states that do not fit.
         """
-        check_tokens(questions, self.config.vocab_size, self.device, ("batch", "questions", 2))
-        check_like("states", states, self.empty_states(1), len(questions))
-        queries = self.features(self.key_embedding[questions[:, :, 0]] @ self.query_weight)
+        states = self.begin("questions", questions, ("batch", "questions", 2), states)
+        queries = self.config.features(self.key_embedding[questions[:, :, 0]] @ self.query_weight)
         logits = recall(states[0], queries, self.config.eps) @ self.head
         return logits.unsqueeze(2).expand(-1, -1, 2, -1)
 
     def empty_states(self, batch: int) -> list[MemoryState]:
         """What `memorise` starts from: one empty memory, in a list."""
-        sizes = (batch, self.d_key, self.config.d_model)
-        return [MemoryState.empty(*sizes, dtype=self.head.dtype, device=self.device)]
+        sizes, like = (batch, self.config.d_key, self.config.d_model), self.head
+        return [MemoryState.empty(*sizes, dtype=like.dtype, device=like.device)]
 
-    @property
-    def d_key(self) -> int:
-        """Size of a key after the feature map: rows of the association matrix."""
-        return feature_size("dpfp", self.config.d_memory, self.config.nu)
-
-    @property
-    def device(self) -> torch.device:
-        return self.head.device
+    def begin(self, name: str, tokens: Tensor, shape: tuple, states: list | None) -> list:
+        """Check what comes in, and return the states to begin with."""
+        check_tokens(name, tokens, shape, self.config.vocab_size, self.head.device)
+        states = self.empty_states(len(tokens)) if states is None else states
+        check_like("states", states, self.empty_states(1), len(tokens))
+        return states

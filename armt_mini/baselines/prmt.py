@@ -6,16 +6,12 @@ worth.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from armt_mini.baselines.rmt import RMT
+from armt_mini.segment_recurrence import Layer
 from armt_mini.transformer_block import transformer_block
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
 
 class PRMT(RMT):
@@ -27,11 +23,8 @@ class PRMT(RMT):
         return [self.memory_embedding.expand(batch, -1, -1)] * self.config.n_layers
 
     def read_segment(
-        self,
-        layers: list[dict[str, Tensor]],
-        tokens: Int[Tensor, "batch length"],
-        states: list[Tensor],
-    ) -> tuple[Float[Tensor, "batch length d_model"], list[Tensor]]:
+        self, layers: list[Layer], tokens: Tensor, states: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         n_memory = self.config.n_memory_tokens
         write_tokens = self.memory_embedding + self.position_embedding[-n_memory:]
         hidden = torch.cat([self.embed(tokens), write_tokens.expand(len(tokens), -1, -1)], dim=1)

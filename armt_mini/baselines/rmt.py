@@ -7,20 +7,14 @@ read them, and after, where they can see the tokens and are written.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-from armt_mini.configuration import RecurrentConfig
-from armt_mini.segment_recurrence import SegmentRecurrence
+from armt_mini.segment_recurrence import Layer, SegmentRecurrence
 from armt_mini.transformer_block import transformer_block
 
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
 
-
-class RMT(SegmentRecurrence[RecurrentConfig]):
+class RMT(SegmentRecurrence):
     """`model(tokens, states=None)` -> logits and one state, (batch, memory_tokens, d_model)."""
 
     memory_places = 2
@@ -29,11 +23,8 @@ class RMT(SegmentRecurrence[RecurrentConfig]):
         return [self.memory_embedding.expand(batch, -1, -1)]
 
     def read_segment(
-        self,
-        layers: list[dict[str, Tensor]],
-        tokens: Int[Tensor, "batch length"],
-        states: list[Tensor],
-    ) -> tuple[Float[Tensor, "batch length d_model"], list[Tensor]]:
+        self, layers: list[Layer], tokens: Tensor, states: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
         n_memory, (memory,) = self.config.n_memory_tokens, states
         read_positions, write_positions = self.position_embedding[-2 * n_memory :].chunk(2)
         hidden = torch.cat(
@@ -43,11 +34,3 @@ class RMT(SegmentRecurrence[RecurrentConfig]):
             hidden = transformer_block(weights, hidden, self.config.n_heads)
         # The final norm keeps the memory at one scale over any number of segments.
         return hidden[:, n_memory:-n_memory], [self.final_norm(hidden[:, -n_memory:])]
-
-    def ask(
-        self, questions: Int[Tensor, "batch questions length"], states: list[Tensor]
-    ) -> Float[Tensor, "batch questions length vocab_size"]:
-        self.check_questions(questions, states)
-        batch, n_questions, _ = questions.shape
-        copies = [state.repeat_interleave(n_questions, dim=0) for state in states]
-        return self(questions.flatten(0, 1), copies).logits.unflatten(0, (batch, n_questions))

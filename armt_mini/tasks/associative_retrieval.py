@@ -8,15 +8,13 @@ are one digit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from armt_mini.checks import check_at_least
-
-if TYPE_CHECKING:
-    from jaxtyping import Int
+from armt_mini.shapes import Int
 
 N_DIGITS = 16
 SEPARATOR, QUERY, END = 16, 17, 18

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from armt_mini.checks import check_at_least
+from armt_mini.shapes import Float
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval, RetrievalBatch
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
 
 
 class Memoriser(Protocol):
