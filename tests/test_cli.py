@@ -1,17 +1,19 @@
 """The command line: what a newcomer types, and what it answers."""
 
 import json
+import os
 import re
 import runpy
-import signal
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from armt_mini.cli import SYSTEMS, main
+from armt_mini.cli import main
 from armt_mini.training import checkpoints, loop
 from armt_mini.training.checkpoints import load_model, read_checkpoint
+from armt_mini.training.recipes import RECIPES
 
 QUICK = ["--pairs", "1", "2-3", "--steps", "4", "--batch-size", "3", "--device", "cpu"]
 WHOLE = ["--d-model", "6", "--n-layers", "1", "--n-heads", "2", "--n-memory-tokens", "1"]
@@ -21,14 +23,6 @@ WHOLE = ["--d-model", "6", "--n-layers", "1", "--n-heads", "2", "--n-memory-toke
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_interrupts():
-    """As in a terminal: a shell's background jobs, this test run maybe, begin by ignoring it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -51,18 +45,29 @@ def test_help_shows_commands_and_examples(monkeypatch, capsys):
     assert said.err == ""
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+def test_examples_begin_with_the_python_that_runs_them(monkeypatch, capsys):
+    def example() -> str:
+        with pytest.raises(SystemExit):
+            main(["--help"])
+        return next(line for line in capsys.readouterr().out.splitlines() if " info" in line[9:])
+
+    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv" / "bin" / "python"))
+    assert example() == f"  {Path('.venv', 'bin', 'python')} -m armt_mini info"
+    monkeypatch.setattr(sys, "executable", str(Path.cwd().parent / "bin" / "python"))
+    assert example() == "  python -m armt_mini info"
+
+
+@pytest.mark.parametrize("system", RECIPES)
 def test_every_system_trains_and_is_saved_as_what_it_is(system, capsys):
-    sizes = ["--d-memory", "3"] + ([] if system.startswith("layer-alone") else WHOLE)
+    sizes = ["--d-memory", "3"] if system.startswith("layer-alone") else WHOLE
     assert main(["train", "rewrite", "--system", system, *sizes, *QUICK, "--seed", "7"]) == 0
     file = f"runs/rewrite-{system}-seed7.safetensors"
     said = capsys.readouterr().out
     assert "8 steps" in said
-    assert f"python -m armt_mini evaluate {file}" in said
+    assert f"python -m armt_mini evaluate {file}\n" in said
     tensors, about = read_checkpoint(file)
-    kind, changes = SYSTEMS[system]
-    assert about["system"] == kind
-    assert changes.items() <= about["config"].items()
+    assert about["system"] == RECIPES[system]["system"]
+    assert about["config"].get("rule") == RECIPES[system].get("rule")
     assert about["task"] == {"rewrite": True, "key_size": 1, "n_values": 16}
     assert [stage["n_pairs"] for stage in about["training"]["stages"]] == [[1, 1], [2, 3]]
     assert about["training"]["seed"] == 7
@@ -109,14 +114,14 @@ def test_without_a_curriculum_remember_has_stages_for_as_many_pairs_as_there_are
     assert most == [(10, 50), (4, 16)]
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(monkeypatch, capsys):
+def test_ctrl_c_saves_and_the_same_command_goes_on(monkeypatch, capsys, ctrl_c):
     step = loop.step
     words = ["train", "rewrite", *QUICK, "--out", "b.safetensors"]
 
     def interrupted(*arguments):
         step(*arguments)
         if len(arguments[4]) == 6:
-            signal.raise_signal(signal.SIGINT)
+            ctrl_c()
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "step", interrupted)
@@ -181,6 +186,30 @@ def test_evaluate_asks_by_default_as_many_pairs_as_there_are_keys(capsys):
     assert [row["pairs"] for row in rows] == [2, 4, 8, 16]
 
 
+def test_evaluate_leaves_out_the_default_numbers_of_pairs_with_too_few_to_ask(trained, capsys):
+    assert main(["evaluate", trained, "--questions", "8", "--samples", "3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    assert [(row["pairs"], row["total"]) for row in rows] == [
+        (n_pairs, 24) for n_pairs in (8, 16, 50, 100, 200)
+    ]
+
+
+def test_the_file_of_another_run_is_named_by_its_option(trained, capsys):
+    words = ["--system", "armt", "--key-size", "2", "--n-values", "5", "--d-memory", "4"]
+    assert main(["train", "remember", *words, *WHOLE, *QUICK, "--out", trained]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("armt-mini: --out: a.safetensors belongs to another run: its config.d_m")
+
+
+def test_output_that_nobody_reads_ends_quietly(monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        assert main(["info"]) == 141
+    assert capsys.readouterr().err == ""
+
+
 def test_shipped_models_are_known_by_name(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "shipped_checkpoints", lambda: {"pocket": tmp_path / trained})
     assert main(["info"]) == 0
@@ -211,16 +240,30 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --system gpt", "invalid choice: 'gpt'"),
         ("train rewrite --device tpu", "invalid choice: 'tpu'"),
         ("train rewrite --pairs two", "argument --pairs: expected a number or a range, got 'two'"),
-        ("train rewrite --pairs 4-2", "most_pairs: expected at least 4, got 2"),
-        ("train rewrite --steps 0", "max_steps: expected at least 1, got 0"),
-        ("train rewrite --seed -1", "seed: expected at least 0, got -1"),
+        ("train rewrite --pairs 4-2", "--pairs: expected at least 4, got 2"),
+        ("train rewrite --steps 0", "--steps: expected at least 1, got 0"),
+        ("train rewrite --seed -1", "--seed: expected at least 0, got -1"),
         ("train rewrite --key-size 2", "--key-size: layer-alone reads keys of 1 digit"),
-        ("train remember --pairs 17", "n_pairs: expected at most 16"),
-        ("train rewrite --system rmt --n-heads 3", "n_heads: expected a divisor of d_model 128"),
-        ("train rewrite --device cuda", "name: 'cuda' is not available here"),
+        ("train remember --pairs 17", "--pairs: expected at most 16"),
+        ("train rewrite --system rmt --n-heads 3", "--n-heads: expected a divisor of d_model 128"),
+        ("train rewrite --device cuda", "--device: 'cuda' is not available here"),
+        ("train rewrite --d-model 0", "--d-model: expected at least 1, got 0"),
+        ("train rewrite --d-memory 1", "--d-memory: expected at least 2, got 1"),
+        ("train rewrite --system armt --d-memory 1", "--d-memory: expected at least 2, got 1"),
+        ("train rewrite --questions 0", "--questions: expected at least 1, got 0"),
+        ("train rewrite --n-values 17", "--n-values: expected at most 16"),
+        ("train rewrite --n-heads 2", "--n-heads: layer-alone has no such setting"),
+        ("train rewrite --n-layers 2", "--n-layers: layer-alone has no such setting"),
+        ("train rewrite --n-memory-tokens 2", "--n-memory-tokens: layer-alone has no such"),
+        ("train rewrite --system rmt --d-memory 4", "--d-memory: rmt has no such setting"),
+        ("train rewrite --system prmt --d-memory 4", "--d-memory: prmt has no such setting"),
         ("train rewrite --device cpu --out .", "is a directory|[Ii]s broken|no file"),
         ("evaluate nothing", "no file and no shipped checkpoint is called 'nothing'"),
         ("evaluate text", "text is broken or not a safetensors file"),
+        ("evaluate rewrite-layer-alone --samples 0", "--samples: expected at least 1, got 0"),
+        ("evaluate rewrite-layer-alone --questions 0", "--questions: expected at least 1, got 0"),
+        ("evaluate rewrite-layer-alone --questions 201", "--questions: expected at most 200"),
+        ("evaluate rewrite-layer-alone --pairs 2 --questions 3", "--questions: expected at most"),
         ("info nothing", "no file and no shipped checkpoint is called 'nothing'"),
     ],
 )

@@ -45,14 +45,6 @@ def run(model=None, task=TASK, config=None, checkpoint=None) -> History:
     )
 
 
-@pytest.fixture(autouse=True)
-def ctrl_c_interrupts():
-    """As in a terminal: a shell's background jobs, this test run maybe, begin by ignoring it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def at_step(monkeypatch, number: int, action) -> None:
     """From now on `action` happens in the middle of this step: after its update, unrecorded."""
     update = torch.optim.AdamW.step
@@ -239,7 +231,7 @@ def test_a_run_killed_while_it_writes_goes_on_to_the_same_losses(tmp_path):
 
 @pytest.mark.parametrize("stop", [0, 4, 6, 7, 11, 17])
 @pytest.mark.parametrize("system", ["layer-alone", "armt"])
-def test_ctrl_c_lets_the_step_end_saves_and_can_go_on(tmp_path, monkeypatch, stop, system):
+def test_ctrl_c_lets_the_step_end_saves_and_can_go_on(tmp_path, monkeypatch, stop, system, ctrl_c):
     def model(seed: int):
         sizes = dict(vocab_size=19, d_model=6, n_layers=2, n_heads=2, segment_length=4)
         config = am.ARMTConfig(**sizes, n_memory_tokens=1, d_memory=2, value_std=0.1)
@@ -247,7 +239,7 @@ def test_ctrl_c_lets_the_step_end_saves_and_can_go_on(tmp_path, monkeypatch, sto
 
     file = tmp_path / "run.safetensors"
     with monkeypatch.context() as patch:
-        at_step(patch, stop, lambda: signal.raise_signal(signal.SIGINT))
+        at_step(patch, stop, ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             run(model(0), checkpoint=file)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -255,10 +247,12 @@ def test_ctrl_c_lets_the_step_end_saves_and_can_go_on(tmp_path, monkeypatch, sto
     assert run(model(1), checkpoint=file) == run(model(0))
 
 
-def test_a_second_ctrl_c_interrupts_at_once_and_saves_nothing_half_done(tmp_path, monkeypatch):
+def test_a_second_ctrl_c_interrupts_at_once_and_saves_nothing_half_done(
+    tmp_path, monkeypatch, ctrl_c
+):
     def twice() -> None:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
+        ctrl_c()
+        ctrl_c()
 
     file = tmp_path / "run.safetensors"
     with monkeypatch.context() as patch:
@@ -269,9 +263,9 @@ def test_a_second_ctrl_c_interrupts_at_once_and_saves_nothing_half_done(tmp_path
     assert run(small(1), checkpoint=file) == run()
 
 
-def test_ctrl_c_that_is_ignored_stays_ignored(monkeypatch):
+def test_ctrl_c_that_is_ignored_stays_ignored(monkeypatch, ctrl_c):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    at_step(monkeypatch, 4, lambda: signal.raise_signal(signal.SIGINT))
+    at_step(monkeypatch, 4, ctrl_c)
     assert len(run()) == 19
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
@@ -402,10 +396,12 @@ def test_impossible_recipes_are_errors(make, message):
 # The progress bar
 
 
-def test_the_bar_says_where_a_run_stands_on_standard_output_alone(capsys, tmp_path, monkeypatch):
+def test_the_bar_says_where_a_run_stands_on_standard_output_alone(
+    capsys, tmp_path, monkeypatch, ctrl_c
+):
     file = tmp_path / "run.safetensors"
     with monkeypatch.context() as patch:
-        at_step(patch, 9, lambda: signal.raise_signal(signal.SIGINT))
+        at_step(patch, 9, ctrl_c)
         with pytest.raises(KeyboardInterrupt):
             train(small(), TASK, recipe(), checkpoint=file)
     assert "10/19" in capsys.readouterr().out

@@ -6,9 +6,8 @@ goes on from its checkpoint to the same losses as one that was not.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ from torch import nn
 
 from armt_mini.checks import check_at_least
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
-from armt_mini.training.checkpoints import WEIGHTS, describe_model, read_checkpoint, save_checkpoint
 from armt_mini.training.evaluation import answer_logits
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
+from armt_mini.training.resume import resume, save_run
 
 WINDOW = 50  # steps over which accuracy is averaged before a stage may end
 
@@ -118,6 +117,7 @@ class History:
     def steps_left(self, stages: Sequence[Stage]) -> int:
         """Steps of the present stage and of those after it, if none of them ends early."""
         now = self.stage[-1] if self.stage else 0
+        now += self.is_finished(now, stages[now])
         return sum(stage.max_steps for stage in stages[now:]) - len(self.steps_of(now))
 
 
@@ -153,10 +153,10 @@ def train(
 
     def save(is_finished: bool = False) -> None:
         if checkpoint is not None:
-            save_run(checkpoint, model, None if is_finished else optimiser, recipe, history)
+            save_run(checkpoint, model, None if is_finished else optimiser, recipe, vars(history))
 
     if checkpoint is not None and Path(checkpoint).exists():
-        history = resume(checkpoint, model, optimiser, recipe)
+        history = History(**resume(checkpoint, model, optimiser, recipe))
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
@@ -221,66 +221,3 @@ def step(
     history.n_pairs.append(n_pairs)
     history.loss.append(loss.item())
     history.accuracy.append((logits.argmax(dim=-1) == batch.answers).float().mean().item())
-
-
-def save_run(
-    path: str | Path,
-    model: nn.Module,
-    optimiser: torch.optim.Optimizer | None,
-    recipe: dict[str, Any],
-    history: History,
-) -> None:
-    """A checkpoint with all that is needed to go on; a finished run needs no optimiser for it."""
-    moments = {
-        f"optimiser.{parameter}.{name}": tensor
-        for parameter, tensors in (optimiser.state_dict()["state"] if optimiser else {}).items()
-        for name, tensor in tensors.items()
-    }
-    # Python's floats are 64 bit: stored so, a resumed history is the same to the last digit.
-    columns = {
-        f"history.{name}": torch.tensor(column, dtype=torch.float64)
-        for name, column in vars(history).items()
-    }
-    save_checkpoint(path, model, recipe, moments | columns)
-
-
-def resume(
-    path: str | Path, model: nn.Module, optimiser: torch.optim.Optimizer, recipe: dict[str, Any]
-) -> History:
-    """Put model and optimiser where the checkpoint left them, and return its history.
-
-    Raises ValueError, before it changes anything, if the file is of another run or model.
-    """
-    tensors, about = read_checkpoint(path)
-    theirs = flat(about)
-    ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
-    del ours["training.checkpoint_every"]  # how often a run is saved does not change it
-    for name, expected in ours.items():
-        if theirs.get(name) != expected:
-            raise ValueError(
-                f"checkpoint: {path} belongs to another run: its {name} is {theirs.get(name)}, "
-                f"expected {expected}; use another file, or remove this one."
-            )
-    saved = {
-        kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
-        for kind in (WEIGHTS, "optimiser.", "history.")
-    }
-    model.load_state_dict(saved[WEIGHTS])
-    state = optimiser.state_dict()
-    for name, tensor in saved["optimiser."].items():
-        parameter, moment = name.split(".")
-        state["state"].setdefault(int(parameter), {})[moment] = tensor
-    optimiser.load_state_dict(state)
-    columns = {name: column.tolist() for name, column in saved["history."].items()}
-    for name in ("stage", "n_pairs"):
-        columns[name] = [int(number) for number in columns[name]]
-    return History(**columns)
-
-
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A dictionary of dictionaries as one, with names like "training.seed"."""
-    found = {}
-    for name, value in nested.items():
-        is_inner = isinstance(value, Mapping)
-        found |= flat(value, f"{prefix}{name}.") if is_inner else {prefix + name: value}
-    return found

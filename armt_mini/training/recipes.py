@@ -1,0 +1,104 @@
+"""Systems to train by name, and for each a recipe that trains it from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from torch import nn
+
+from armt_mini.baselines.layer_alone import LayerAlone
+from armt_mini.checks import check_at_least
+from armt_mini.tasks.associative_retrieval import VOCAB_SIZE, AssociativeRetrieval
+from armt_mini.training.checkpoints import SYSTEMS
+from armt_mini.training.loop import Stage, TrainingConfig
+
+# pairs, steps and until describe the stages; every other name is a field of the model's
+# configuration or of TrainingConfig. Whole models get larger initial scales than GPT-2's: with
+# those they stay on a plateau at two pairs (LOG.md).
+WHOLE_MODEL: dict[str, Any] = {
+    "pairs": [(2, 2), (2, 8), (4, 16), (8, 32), (10, 50)],
+    "steps": 600,
+    "until": 0.985,
+    "batch_size": 64,
+    "learning_rate": 1e-3,
+    "weight_decay": 1e-3,
+    "final_lr": 0.02,
+    "d_model": 128,
+    "n_layers": 4,
+    "n_heads": 8,
+    "n_memory_tokens": 1,
+    "embedding_std": 0.5,
+    "tied_head": False,
+}
+WHOLE_ARMT = WHOLE_MODEL | {
+    "system": "armt",
+    "d_memory": 32,
+    "value_std": 0.05,
+    "memory_norm": True,
+    "unit_features": True,
+    "eps": 1e-3,
+}
+LAYER_ALONE: dict[str, Any] = {
+    "system": "layer-alone",
+    "pairs": [(2, 16)],
+    "steps": 800,
+    "until": 1.01,
+    "batch_size": 32,
+    "learning_rate": 1e-2,
+    "weight_decay": 0.3,
+    "final_lr": 0.02,
+    "d_model": 32,
+    "d_memory": 8,
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "armt": WHOLE_ARMT | {"rule": "gamma"},
+    "armt-no-gamma": WHOLE_ARMT | {"rule": "delta"},
+    "armt-additive": WHOLE_ARMT | {"rule": "additive"},
+    "rmt": WHOLE_MODEL | {"system": "rmt"},
+    "prmt": WHOLE_MODEL | {"system": "prmt"},
+    "layer-alone": LAYER_ALONE | {"rule": "gamma"},
+    "layer-alone-no-gamma": LAYER_ALONE | {"rule": "delta"},
+}
+
+
+def new_run(
+    name: str, task: AssociativeRetrieval, seed: int = 0, **changes: Any
+) -> tuple[nn.Module, TrainingConfig]:
+    """An untrained model and the training of it, by RECIPES[name].
+
+    changes: settings that differ from the recipe. The recipe's own stages are those for which the
+    task has keys. seed: of the weights and of the samples. Raises ValueError for a setting that
+    this system does not have, and for numbers that do not fit.
+    """
+    model_type, config_type = SYSTEMS[RECIPES[name]["system"]]
+    known = {"pairs", "steps", "until"}.union(
+        field.name for kind in (config_type, TrainingConfig) for field in fields(kind)
+    )
+    for change in changes:
+        if change not in known:
+            raise ValueError(f"{change}: {name} has no such setting; leave it out.")
+    if model_type is LayerAlone and task.key_size > 1:
+        raise ValueError(
+            f"key_size: {name} reads keys of 1 digit, got {task.key_size}; train another system."
+        )
+    recipe = RECIPES[name] | changes
+    check_at_least(1, d_model=recipe["d_model"])
+    check_at_least(2, d_memory=recipe.get("d_memory", 2))  # else DPFP has too few neighbours
+    stages = [
+        Stage(n_pairs=pairs, max_steps=recipe["steps"], until=recipe["until"])
+        for pairs in recipe["pairs"]
+        if "pairs" in changes or has_keys(task, pairs[1])
+    ]
+    recipe |= {"vocab_size": VOCAB_SIZE, "segment_length": task.pair_length, "stages": stages}
+    recipe |= {"attention_std": recipe["d_model"] ** -0.5, "seed": seed}
+
+    def filled(kind: Any) -> Any:
+        return kind(**{f.name: recipe[f.name] for f in fields(kind) if f.name in recipe})
+
+    return model_type(filled(config_type), seed=seed), filled(TrainingConfig)
+
+
+def has_keys(task: AssociativeRetrieval, n_pairs: int) -> bool:
+    """Whether the task has keys for so many pairs."""
+    return task.rewrite or n_pairs <= task.n_keys

@@ -1,0 +1,85 @@
+"""Where a training run stands, in a file: saved at any moment, and taken up again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from armt_mini.training.checkpoints import WEIGHTS, describe_model, read_checkpoint, save_checkpoint
+
+
+def save_run(
+    path: str | Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer | None,
+    recipe: dict[str, Any],
+    history: Mapping[str, Sequence[float]],
+) -> None:
+    """A checkpoint with all that is needed to go on; a finished run needs no optimiser for it.
+
+    recipe: what a run that goes on must agree with. history: lists of numbers, one a step.
+    """
+    moments = {
+        f"optimiser.{parameter}.{name}": tensor
+        for parameter, tensors in (optimiser.state_dict()["state"] if optimiser else {}).items()
+        for name, tensor in tensors.items()
+    }
+    # Python's floats are 64 bit: stored so, a resumed history is the same to the last digit.
+    columns = {
+        f"history.{name}": torch.tensor(column, dtype=torch.float64)
+        for name, column in history.items()
+    }
+    save_checkpoint(path, model, recipe, moments | columns)
+
+
+def resume(
+    path: str | Path, model: nn.Module, optimiser: torch.optim.Optimizer, recipe: dict[str, Any]
+) -> dict[str, list[Any]]:
+    """Put model and optimiser where the checkpoint left them, and return its history.
+
+    Raises ValueError, before it changes anything, if the file is of another run, model or dtype.
+    """
+    tensors, about = read_checkpoint(path)
+    saved = {
+        kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
+        for kind in (WEIGHTS, "optimiser.", "history.")
+    }
+    theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
+    ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
+    ours["dtype"] = dtypes(model.state_dict())
+    del ours["training.checkpoint_every"]  # how often a run is saved does not change it
+    for name, expected in ours.items():
+        if theirs.get(name) != expected:
+            raise ValueError(
+                f"checkpoint: {path} belongs to another run: its {name} is {theirs.get(name)}, "
+                f"expected {expected}; use another file, or remove this one."
+            )
+    model.load_state_dict(saved[WEIGHTS])
+    state = optimiser.state_dict()
+    for name, tensor in saved["optimiser."].items():
+        parameter, moment = name.split(".")
+        state["state"].setdefault(int(parameter), {})[moment] = tensor
+    optimiser.load_state_dict(state)
+    columns = {name: column.tolist() for name, column in saved["history."].items()}
+    for name in ("stage", "n_pairs"):
+        columns[name] = [int(number) for number in columns[name]]
+    return columns
+
+
+def dtypes(weights: Mapping[str, torch.Tensor]) -> str:
+    """The dtype of the weights, or all of them where they differ."""
+    return ", ".join(sorted({str(tensor.dtype) for tensor in weights.values()}))
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A dictionary of dictionaries as one, with names like "training.seed"."""
+    found = {}
+    for name, value in nested.items():
+        is_inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if is_inner else {prefix + name: value}
+    return found
