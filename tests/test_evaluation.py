@@ -46,6 +46,21 @@ def test_a_memory_of_the_last_pairs_knows_as_many_pairs_as_it_keeps():
     assert high - low < 2
 
 
+def test_exact_match_keeps_nothing_for_gradients():
+    class WithWeights(Reader):
+        weight = torch.ones(1, requires_grad=True)
+
+        def ask(self, questions, states):
+            logits = super().ask(questions, states) * self.weight
+            graphs.append(logits.requires_grad)
+            return logits
+
+    graphs = []
+    answer_logits(WithWeights(), REWRITE.sample(2, 3, torch.Generator()))
+    exact_match(WithWeights(), REWRITE, 3, n_samples=2)
+    assert graphs == [True, False]
+
+
 def test_samples_come_in_batches_and_the_last_one_may_be_smaller():
     reader = Reader()
     assert exact_match(reader, REWRITE, 3, n_samples=11, batch_size=4).total == 11

@@ -67,6 +67,12 @@ def test_unit_length_keeps_direction_and_leaves_zero_at_zero(draw, close):
     close(am.feature_map("dpfp", 3, unit=True)(draw(2, 5)).norm(dim=-1), [1, 1])
 
 
+def test_features_shorter_than_the_floor_of_unit_length_stay_shorter_than_one(numbers, close):
+    direction = numbers([0.6, 0.8])
+    for length, expected in ((4e-12, 1), (1e-12, 1), (5e-13, 0.5), (1e-13, 0.1)):
+        close(am.unit_length(direction * length), direction * expected)
+
+
 @pytest.mark.dtypes("float64")
 @pytest.mark.parametrize("name", FEATURE_MAPS)
 def test_gradients_of_feature_maps_equal_finite_differences(draw, name):

@@ -1,64 +1,15 @@
-"""Training: stages, the optimiser's step, and runs that are stopped and go on.
-
-A run that is stopped in any way and goes on must have the losses of one that was not, to the bit.
-"""
+"""Training: stages, the optimiser's step, and what goes wrong."""
 
 import math
-import signal
-import subprocess
-import sys
-import threading
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
+from small_runs import STAGES, TASK, recipe, run, small
 
-import armt_mini as am
-from armt_mini.baselines.layer_alone import LayerAlone, LayerAloneConfig
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
 from armt_mini.training import loop
 from armt_mini.training.checkpoints import read_checkpoint
-from armt_mini.training.loop import History, Stage, TrainingConfig, train
-
-TASK = AssociativeRetrieval(rewrite=True)
-STAGES = [Stage(n_pairs=(1, 3), max_steps=7), Stage(n_pairs=(2, 5), max_steps=12)]
-
-
-def small(seed: int = 0, **changes) -> LayerAlone:
-    config = LayerAloneConfig(**(dict(vocab_size=19, d_model=5, d_memory=3, nu=2) | changes))
-    return LayerAlone(config, seed)
-
-
-def recipe(**changes) -> TrainingConfig:
-    plain = dict(stages=STAGES, batch_size=3, learning_rate=0.01, final_lr=0.1, checkpoint_every=5)
-    return TrainingConfig(**(plain | changes))
-
-
-def run(model=None, task=TASK, config=None, checkpoint=None) -> History:
-    return train(
-        small() if model is None else model,
-        task,
-        recipe() if config is None else config,
-        checkpoint=checkpoint,
-        progress=False,
-    )
-
-
-def at_step(monkeypatch, number: int, action) -> None:
-    """From now on `action` happens in the middle of this step: after its update, unrecorded."""
-    update = torch.optim.AdamW.step
-    calls = [0]
-
-    def step(self, *arguments):
-        result = update(self, *arguments)
-        calls[0] += 1
-        if calls[0] == number + 1:
-            action()
-        return result
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
-
+from armt_mini.training.loop import History, Stage, TrainingConfig
 
 # Stages
 
@@ -111,6 +62,19 @@ def test_the_learning_rate_falls_in_the_last_stage_only():
     assert [config.stage_learning_rate(0, steps) for steps in (0, 4)] == [0.1, 0.1]
     falling = [config.stage_learning_rate(1, steps) for steps in range(4)]
     assert falling == pytest.approx([0.1, 0.0875, 0.075, 0.0625])
+
+
+def test_every_step_is_made_with_the_learning_rate_of_its_place_in_the_stages(monkeypatch):
+    made, update = [], torch.optim.AdamW.step
+
+    def step(self, *arguments):
+        made.extend(group["lr"] for group in self.param_groups)
+        return update(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    run()
+    # 0.01 for 7 steps, then down towards a tenth of it, over 12 steps.
+    assert made == pytest.approx([0.01] * 7 + [0.01 * (1 - 0.9 * n / 12) for n in range(12)])
 
 
 # One step
@@ -174,164 +138,6 @@ def test_as_many_questions_as_asked_for_at_most_as_many_as_pairs():
     assert many.questions.shape[1] == many.pairs.shape[1]
 
 
-# Stopped and resumed
-
-
-def test_training_twice_gives_the_same_losses():
-    assert run() == run()
-
-
-CHILD = """
-import os, signal, sys
-import torch
-from armt_mini.baselines.layer_alone import LayerAlone, LayerAloneConfig
-from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
-from armt_mini.training.loop import Stage, TrainingConfig, train
-
-torch.set_num_threads(1)
-synced = os.fsync
-def kill_in_the_third_write(descriptor):  # the start's and two more
-    global writes
-    writes += 1
-    if writes == 3:
-        os.truncate(sys.argv[1] + ".unfinished", 100)
-        os.kill(os.getpid(), signal.SIGKILL)
-    synced(descriptor)
-writes, os.fsync = 0, kill_in_the_third_write
-train(
-    LayerAlone(LayerAloneConfig(vocab_size=19, d_model=5, d_memory=3, nu=2)),
-    AssociativeRetrieval(rewrite=True),
-    TrainingConfig(
-        stages=[Stage(n_pairs=(1, 3), max_steps=7), Stage(n_pairs=(2, 5), max_steps=12)],
-        batch_size=3, learning_rate=0.01, final_lr=0.1, checkpoint_every=5,
-    ),
-    checkpoint=sys.argv[1],
-)
-"""
-
-
-def test_a_run_killed_while_it_writes_goes_on_to_the_same_losses(tmp_path):
-    file = tmp_path / "run.safetensors"
-    killed = subprocess.run(
-        [sys.executable, "-c", CHILD, str(file)],
-        cwd=Path(am.__file__).parents[1],
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert (tmp_path / "run.safetensors.unfinished").stat().st_size == 100
-    assert len(read_checkpoint(file).tensors["history.loss"]) == 5
-
-    model, whole = small(seed=9), small()  # other weights than those of the file
-    assert run(model, checkpoint=file) == run(whole)
-    for resumed, expected in zip(model.parameters(), whole.parameters(), strict=True):
-        assert torch.equal(resumed, expected)
-    assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
-
-
-@pytest.mark.parametrize("stop", [0, 4, 6, 7, 11, 17])
-@pytest.mark.parametrize("system", ["layer-alone", "armt"])
-def test_ctrl_c_lets_the_step_end_saves_and_can_go_on(tmp_path, monkeypatch, stop, system, ctrl_c):
-    def model(seed: int):
-        sizes = dict(vocab_size=19, d_model=6, n_layers=2, n_heads=2, segment_length=4)
-        config = am.ARMTConfig(**sizes, n_memory_tokens=1, d_memory=2, value_std=0.1)
-        return small(seed) if system == "layer-alone" else am.ARMT(config, seed)
-
-    file = tmp_path / "run.safetensors"
-    with monkeypatch.context() as patch:
-        at_step(patch, stop, ctrl_c)
-        with pytest.raises(KeyboardInterrupt):
-            run(model(0), checkpoint=file)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert len(read_checkpoint(file).tensors["history.loss"]) == stop + 1
-    assert run(model(1), checkpoint=file) == run(model(0))
-
-
-def test_a_second_ctrl_c_interrupts_at_once_and_saves_nothing_half_done(
-    tmp_path, monkeypatch, ctrl_c
-):
-    def twice() -> None:
-        ctrl_c()
-        ctrl_c()
-
-    file = tmp_path / "run.safetensors"
-    with monkeypatch.context() as patch:
-        at_step(patch, 8, twice)
-        with pytest.raises(KeyboardInterrupt):
-            run(checkpoint=file)
-    assert len(read_checkpoint(file).tensors["history.loss"]) == 5
-    assert run(small(1), checkpoint=file) == run()
-
-
-def test_ctrl_c_that_is_ignored_stays_ignored(monkeypatch, ctrl_c):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    at_step(monkeypatch, 4, ctrl_c)
-    assert len(run()) == 19
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-
-
-def test_a_thread_can_train_and_leaves_ctrl_c_alone():
-    histories = []
-    thread = threading.Thread(target=lambda: histories.append(run()))
-    thread.start()
-    thread.join()
-    assert histories == [run()]
-
-
-def test_a_finished_run_is_left_as_it_is(tmp_path):
-    file = tmp_path / "run.safetensors"
-    history = run(small().double(), checkpoint=file)  # whose losses need all 64 bits
-    model = small(1).double()
-    assert run(model, checkpoint=file) == history
-    trained = read_checkpoint(file).tensors
-    for name, parameter in model.named_parameters():
-        assert torch.equal(parameter, trained[f"model.{name}"])
-
-
-def test_how_often_a_run_is_saved_may_change(tmp_path):
-    file = tmp_path / "run.safetensors"
-    run(checkpoint=file)
-    assert run(small(1), config=recipe(checkpoint_every=2), checkpoint=file) == run()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"config": recipe(seed=1)}, r"training\.seed is 0, expected 1"),
-        ({"config": recipe(stages=STAGES[:1])}, r"training\.stages is \[.*\], expected \[.*\]"),
-        ({"task": AssociativeRetrieval(rewrite=False)}, r"task\.rewrite is True, expected False"),
-        ({"model": small(rule="delta")}, r"config\.rule is gamma, expected delta"),
-        ({"model": small(d_model=7)}, r"config\.d_model is 5, expected 7"),
-    ],
-)
-def test_the_file_of_another_run_is_an_error_and_nothing_changes(tmp_path, changes, message):
-    file = tmp_path / "run.safetensors"
-    run(checkpoint=file)
-    before, model = file.read_bytes(), changes.get("model", small(3))
-    weights = [parameter.clone() for parameter in model.parameters()]
-    with pytest.raises(
-        ValueError, match=f"belongs to another run: its {message}; use another file"
-    ):
-        run(**({"model": model, "checkpoint": file} | changes))
-    assert file.read_bytes() == before
-    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
-
-
-def test_a_broken_file_is_an_error_and_stays(tmp_path):
-    file = tmp_path / "run.safetensors"
-    file.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="is broken"):
-        run(checkpoint=file)
-    assert file.read_bytes() == b"not a checkpoint"
-
-
-def test_a_place_that_cannot_be_written_is_found_out_before_the_first_step(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setattr(loop, "step", lambda *_: pytest.fail("a step was made"))
-    with pytest.raises(OSError, match="file"):
-        run(checkpoint=tmp_path / "file" / "run.safetensors")
-
-
 # What goes wrong
 
 
@@ -391,68 +197,3 @@ def test_more_pairs_than_keys_is_an_error_before_the_first_step(monkeypatch):
 def test_impossible_recipes_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-# The progress bar
-
-
-def test_the_bar_says_where_a_run_stands_on_standard_output_alone(
-    capsys, tmp_path, monkeypatch, ctrl_c
-):
-    file = tmp_path / "run.safetensors"
-    with monkeypatch.context() as patch:
-        at_step(patch, 9, ctrl_c)
-        with pytest.raises(KeyboardInterrupt):
-            train(small(), TASK, recipe(), checkpoint=file)
-    assert "10/19" in capsys.readouterr().out
-    train(small(), TASK, recipe(), checkpoint=file)
-    said = capsys.readouterr()
-    assert said.err == ""
-    states = said.out.split("\r")
-    assert "10/19" in states[1]  # it begins where the run was
-    assert "19/19" in states[-1]
-    assert "pairs=" in states[-1]
-    assert len(states) < 6  # a log file keeps every state of the bar
-
-
-def test_a_stage_that_ends_early_shortens_the_bar(capsys):
-    stages = [Stage(n_pairs=(1, 2), max_steps=90, until=0.0), Stage(n_pairs=(1, 2), max_steps=3)]
-    train(small(), TASK, recipe(stages=stages))
-    assert "53/53" in capsys.readouterr().out.split("\r")[-1]
-
-
-def test_without_progress_nothing_is_printed(capsys):
-    run()
-    assert capsys.readouterr() == ("", "")
-
-
-def test_in_a_notebook_each_state_of_the_bar_takes_the_place_of_the_one_before(monkeypatch, capsys):
-    shown = []
-
-    class Line:
-        def update(self, data, raw):
-            shown.append(data["text/plain"])
-
-    ipython = SimpleNamespace(
-        get_ipython=lambda: SimpleNamespace(kernel=...),
-        display=SimpleNamespace(display=lambda *_, **__: Line()),
-    )
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
-    train(small(), TASK, recipe())
-    assert "0/19" in shown[0]
-    assert "19/19" in shown[-1]
-    assert all(line and line == line.strip() for line in shown)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_what_a_notebook_keeps_of_the_bar_is_one_line():
-    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
-    source = Path(__file__).read_text().split("\n\n\ndef run(")[0]
-    cell = nbformat.v4.new_code_cell(source + "\ntrain(small(), TASK, recipe());")
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    nbclient.NotebookClient(notebook, kernel_name="python3").execute()
-    (output,) = notebook.cells[0].outputs
-    assert output.output_type == "display_data"
-    assert "19/19" in output.data["text/plain"]
-    assert "\n" not in output.data["text/plain"]

@@ -1,0 +1,32 @@
+"""Checks of what comes in that no test of a public function reaches."""
+
+import runpy
+import sys
+
+import pytest
+import torch
+
+from armt_mini import checks, shapes
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_compiled_code_looks_at_the_kind_of_tokens_but_waits_for_no_number(monkeypatch):
+    def check(dtype: torch.dtype) -> None:
+        # On this device a tensor has a shape and a dtype, but no numbers to wait for.
+        device = torch.device("meta")
+        checks.check_tokens(
+            "tokens", torch.empty(2, 3, dtype=dtype, device=device), (2, 3), 5, device
+        )
+
+    with pytest.raises(RuntimeError, match="meta"):
+        check(torch.long)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    check(torch.long)
+    with pytest.raises(TypeError, match=r"^tokens: expected int64 or int32, got torch\.float32"):
+        check(torch.float32)
+
+
+def test_names_of_shapes_are_there_without_jaxtyping(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jaxtyping", None)
+    found = runpy.run_path(shapes.__file__)
+    assert {name: found[name] for name in shapes.__all__} == {"Float": None, "Int": None}
