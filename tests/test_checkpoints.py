@@ -3,8 +3,10 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -55,6 +57,7 @@ def test_a_model_comes_back_as_it_was_saved(tmp_path, system, precision):
 
 
 def test_a_file_says_what_it_holds_and_where_it_comes_from(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "commit", lambda: "1234567")
     monkeypatch.setattr(sys, "argv", ["/somewhere/armt_mini/__main__.py", "train", "two words"])
     file = tmp_path / "model.safetensors"
     save_checkpoint(file, small(), {"card": "für später"}, {"history.loss": torch.ones(2)})
@@ -68,6 +71,7 @@ def test_a_file_says_what_it_holds_and_where_it_comes_from(tmp_path, monkeypatch
     assert said["torch"] == torch.__version__
     assert said["python"] == platform.python_version()
     assert said["date"].endswith("+00:00")
+    assert said["commit"] == "1234567"
 
 
 def test_a_model_of_the_cpu_says_so_on_a_machine_with_a_gpu(tmp_path, monkeypatch):
@@ -79,11 +83,24 @@ def test_a_model_of_the_cpu_says_so_on_a_machine_with_a_gpu(tmp_path, monkeypatc
     assert provenance("cuda")["device"] == "a GPU"
 
 
-def test_the_commit_is_that_of_this_checkout_and_marked_where_files_differ(tmp_path, monkeypatch):
-    def git(*words: str) -> None:
-        name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        subprocess.run(["git", "-C", tmp_path, *name, *words], check=True, capture_output=True)
+@pytest.fixture
+def git(tmp_path, monkeypatch) -> Callable[..., None]:
+    """`git("add", ".")` in a folder of its own, whatever repository and settings are here."""
+    for name in list(os.environ):
+        if name.startswith("GIT_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    command = ["git", "-C", str(tmp_path), *who]
+    return lambda *words: subprocess.run([*command, *words], check=True, capture_output=True)
 
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed here")
+def test_the_commit_is_that_of_this_checkout_and_marked_where_files_differ(
+    tmp_path, monkeypatch, git
+):
     package = tmp_path / "armt_mini"
     package.mkdir()
     (package / "a.py").write_text("1")

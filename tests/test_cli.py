@@ -2,21 +2,24 @@
 
 import json
 import os
+import platform
 import re
 import runpy
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
+import armt_mini as am
 from armt_mini.cli import main
 from armt_mini.training import checkpoints, loop
 from armt_mini.training.checkpoints import load_model, read_checkpoint
 from armt_mini.training.recipes import RECIPES
 
 QUICK = ["--pairs", "1", "2-3", "--steps", "4", "--batch-size", "3", "--device", "cpu"]
-WHOLE = ["--d-model", "6", "--n-layers", "1", "--n-heads", "2", "--n-memory-tokens", "1"]
+WHOLE = ["--d-model", "6", "--n-layers", "1", "--n-heads", "2", "--n-memory-tokens", "3"]
 
 
 @pytest.fixture(autouse=True)
@@ -76,21 +79,23 @@ def test_every_system_trains_and_is_saved_as_what_it_is(system, capsys):
 
 
 def test_options_reach_the_run():
-    words = [
-        "--until",
-        "0",
-        "--learning-rate",
-        "0.5",
-        "--weight-decay",
-        "0.25",
-        "--final-lr",
-        "0.5",
-    ]
-    assert main(["train", "rewrite", *QUICK, *words, "--questions", "1", "--out", "a"]) == 0
-    training = read_checkpoint("a").about["training"]
+    rates = ["--learning-rate", "0.5", "--weight-decay", "0.25", "--final-lr", "0.125"]
+    words = ["--until", "0", "--questions", "1", *rates, "--d-model", "5", "--d-memory", "3"]
+    assert main(["train", "rewrite", *QUICK, *words, "--out", "a"]) == 0
+    about = read_checkpoint("a").about
+    training, config = about["training"], about["config"]
     assert training["stages"][0] == {"n_pairs": [1, 1], "max_steps": 4, "until": 0}
     assert (training["learning_rate"], training["weight_decay"]) == (0.5, 0.25)
-    assert (training["final_lr"], training["n_questions"], training["batch_size"]) == (0.5, 1, 3)
+    assert (training["final_lr"], training["n_questions"], training["batch_size"]) == (0.125, 1, 3)
+    assert (config["d_model"], config["d_memory"]) == (5, 3)
+
+
+def test_sizes_reach_a_whole_model(trained):
+    about = read_checkpoint(trained).about
+    assert about["task"] == {"rewrite": False, "key_size": 2, "n_values": 5}
+    sizes = {"d_model": 6, "n_layers": 1, "n_heads": 2, "n_memory_tokens": 3, "d_memory": 3}
+    assert sizes.items() <= about["config"].items()
+    assert about["config"]["segment_length"] == 5  # of this task
 
 
 def test_the_seed_is_that_of_the_weights_too():
@@ -201,12 +206,13 @@ def test_the_file_of_another_run_is_named_by_its_option(trained, capsys):
     assert said.startswith("armt-mini: --out: a.safetensors belongs to another run: its config.d_m")
 
 
-def test_output_that_nobody_reads_ends_quietly(monkeypatch, capsys):
+@pytest.mark.parametrize("words", ["info", "info rewrite-layer-alone"])  # more than a buffer, less
+def test_output_that_nobody_reads_ends_quietly(monkeypatch, capsys, words):
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w") as gone:
+    with open(writer, "w") as gone:  # closing it writes what is left in its buffer
         monkeypatch.setattr(sys, "stdout", gone)
-        assert main(["info"]) == 141
+        assert main(words.split()) == 141
     assert capsys.readouterr().err == ""
 
 
@@ -225,7 +231,8 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
     monkeypatch.setattr(checkpoints, "shipped_checkpoints", dict)
     assert main(["info"]) == 0
     said = capsys.readouterr().out
-    assert f"PyTorch {torch.__version__}" in said
+    assert f"armt_mini {am.__version__}, Python {platform.python_version()}, " in said
+    assert f"PyTorch {torch.__version__}, NumPy {numpy.__version__}" in said
     assert "cpu (CPU, " in said
     assert "Shipped checkpoints: none" in said
 

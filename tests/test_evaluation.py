@@ -1,4 +1,4 @@
-"""Scores against counting by hand, intervals against SciPy, capacities against their equation."""
+"""Scores against counting by hand, intervals and capacities against their equations."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_logits_are_those_after_query():
     assert torch.equal(logits.argmax(dim=-1), batch.answers)
 
 
-def test_the_interval_is_wilsons():
+def test_the_interval_is_wilsons_and_ends_at_zero_and_one():
     # 8 of 10: (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n) with z = 1.959964
     assert Score(8, 10).interval() == pytest.approx((0.490162, 0.943318), abs=1e-6)
     assert Score(0, 7).interval()[0] == 0
