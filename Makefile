@@ -6,8 +6,10 @@ BIN   := $(VENV)/bin
 READY := $(VENV)/ready
 SITE  := build/site
 
-# Which Python makes the environment: PYTHON=/path/to/python, or the first of these that is 3.11+.
-PYTHON ?= python3.13 python3.12 python3.11 python3
+# The oldest Python 3 that is supported: 11 where pyproject.toml says ">=3.11".
+OLDEST := $(shell sed -n 's/^requires-python = ">=3\.\([0-9]*\)"$$/\1/p' pyproject.toml)
+# Which Python makes the environment: PYTHON=/path/to/python, or the first of these that can.
+PYTHON ?= python3.13 python3.12 python3.$(OLDEST) python3
 
 # The same book whoever builds it: a kernel, a Matplotlib or an IPython configuration that the
 # user has elsewhere must not reach the notebooks.
@@ -35,22 +37,15 @@ venv: $(READY)
 # last, so an interrupted installation starts again.  Matplotlib's font cache is made here because
 # the notebook that would make it prints a warning.
 $(VENV)/locked: requirements.lock
-	@found=; \
+	@can='import ensurepip, sys, venv; sys.exit(sys.version_info < (3, $(OLDEST)))'; \
 	for python in $(PYTHON); do \
-	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-	        found=$$python; break; \
+	    if "$$python" -c "$$can" 2>/dev/null; then \
+	        echo "Making $(VENV) with $$python"; exec "$$python" -m venv --clear $(VENV); \
 	    fi; \
 	done; \
-	if [ -z "$$found" ]; then \
-	    echo 'No Python 3.11 or newer among: $(PYTHON)' >&2; \
-	    echo 'Install one, or name it: make PYTHON=/path/to/python ...' >&2; exit 1; \
-	fi; \
-	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
-	    echo "$$found has no venv module (Debian and Ubuntu: apt-get install python3-venv)" >&2; \
-	    exit 1; \
-	fi; \
-	echo "Making $(VENV) with $$found"; \
-	"$$found" -m venv --clear $(VENV)
+	echo 'No Python 3.$(OLDEST) or newer with its venv module among: $(PYTHON)' >&2; \
+	echo 'Install one (Debian and Ubuntu: apt-get install python3-venv),' >&2; \
+	echo 'or name it: make PYTHON=/path/to/python ...' >&2; exit 1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -c 'import matplotlib.pyplot'
 	@touch $@
@@ -66,7 +61,7 @@ $(READY): $(VENV)/locked pyproject.toml
 # The oldest Python that is supported, since what it can install the newer ones can as well; and a
 # torch that moves on purpose, not with whoever runs `make lock` next: it is the largest package
 # by far.
-LOCK_PYTHON ?= python3.11
+LOCK_PYTHON ?= python3.$(OLDEST)
 LOCK_WITH   ?= torch==2.13.0
 
 # `+cpu` and the CUDA libraries belong to one machine; on Linux pip adds the right ones by itself.
@@ -141,7 +136,7 @@ $(SITE)/index.html: $(EXECUTED) $(PAGES) _config.yml $(VENV)/locked | $(READY)
 
 book: $(SITE)/index.html
 	@echo
-	@echo 'The book: file://$(CURDIR)/$(SITE)/index.html'
+	@echo "The book: file://$(CURDIR)/$(SITE)/index.html"
 	@echo 'or serve it: $(BIN)/python -m http.server --directory $(SITE)'
 
 # The environment stays (rm -rf $(VENV) removes it): what it holds was downloaded.

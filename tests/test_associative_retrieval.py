@@ -75,7 +75,7 @@ def test_remember_can_write_every_key_there_is_once():
     assert not torch.equal(batch.pairs[0, :, 0], batch.pairs[1, :, 0])
 
 
-def test_the_longest_keys_need_no_more_memory_than_short_ones():
+def test_the_longest_keys_are_drawn_up_to_the_end_of_their_range():
     batch = AssociativeRetrieval(rewrite=False, key_size=15).sample(3, 101, generator())
     assert batch.pairs.shape == (3, 101, 18)
     assert batch.pairs[:, :, :15].amin() == 0

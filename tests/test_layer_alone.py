@@ -105,7 +105,7 @@ def test_the_seed_fixes_the_weights():
         assert not torch.equal(a, other) or a.numel() == 1  # the strength's bias starts at zero
 
 
-def test_it_learns_to_rewrite_in_seconds():
+def test_250_steps_teach_it_to_rewrite():
     model = LayerAlone(LayerAloneConfig(vocab_size=VOCAB_SIZE))
     config = TrainingConfig(
         stages=[Stage(n_pairs=(2, 7), max_steps=250)],
