@@ -56,15 +56,9 @@ SIZES = (
 DEFAULT_PAIRS = (2, 4, 8, 16, 50, 100, 200)  # that `evaluate` asks
 # An error of the package begins with an argument's name. Options have the same, but for these.
 OPTION_NAMES = {
-    "fewest_pairs": "pairs",
-    "most_pairs": "pairs",
-    "n_pairs": "pairs",
-    "max_steps": "steps",
-    "n_questions": "questions",
-    "n_samples": "samples",
-    "name": "device",
-    "checkpoint": "out",
-}
+    "fewest_pairs": "pairs", "most_pairs": "pairs", "n_pairs": "pairs", "max_steps": "steps",
+    "n_questions": "questions", "n_samples": "samples", "name": "device", "checkpoint": "out",
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -180,10 +174,8 @@ def span(text: str) -> tuple[int, int]:
 
 def train(options: Namespace) -> None:
     """Train a model and save it; go on where a file exists."""
-    is_rewrite = options.task == "rewrite"
-    task = AssociativeRetrieval(
-        rewrite=is_rewrite, key_size=options.key_size, n_values=options.n_values
-    )
+    sizes = {"key_size": options.key_size, "n_values": options.n_values}
+    task = AssociativeRetrieval(rewrite=options.task == "rewrite", **sizes)
     settings = {name: getattr(options, name) for name, *_ in (("pairs",), *TRAINING, *SIZES)}
     settings["n_questions"] = options.questions
     given = {name: value for name, value in settings.items() if value is not None}

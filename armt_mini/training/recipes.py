@@ -17,40 +17,20 @@ from armt_mini.training.loop import Stage, TrainingConfig
 # configuration or of TrainingConfig. Whole models get larger initial scales than GPT-2's: with
 # those they stay on a plateau at two pairs (LOG.md).
 WHOLE_MODEL: dict[str, Any] = {
-    "pairs": [(2, 2), (2, 8), (4, 16), (8, 32), (10, 50)],
-    "steps": 600,
-    "until": 0.985,
-    "batch_size": 64,
-    "learning_rate": 1e-3,
-    "weight_decay": 1e-3,
-    "final_lr": 0.02,
-    "d_model": 128,
-    "n_layers": 4,
-    "n_heads": 8,
-    "n_memory_tokens": 1,
-    "embedding_std": 0.5,
-    "tied_head": False,
-}
-WHOLE_ARMT = WHOLE_MODEL | {
-    "system": "armt",
-    "d_memory": 32,
-    "value_std": 0.05,
-    "memory_norm": True,
-    "unit_features": True,
-    "eps": 1e-3,
-}
+    "pairs": [(2, 2), (2, 8), (4, 16), (8, 32), (10, 50)], "steps": 600, "until": 0.985,
+    "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 1e-3, "final_lr": 0.02,
+    "d_model": 128, "n_layers": 4, "n_heads": 8, "n_memory_tokens": 1,
+    "embedding_std": 0.5, "tied_head": False,
+}  # fmt: skip
+WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
+    "system": "armt", "d_memory": 32,
+    "value_std": 0.05, "memory_norm": True, "unit_features": True, "eps": 1e-3,
+}  # fmt: skip
 LAYER_ALONE: dict[str, Any] = {
-    "system": "layer-alone",
-    "pairs": [(2, 16)],
-    "steps": 800,
-    "until": 1.01,
-    "batch_size": 32,
-    "learning_rate": 1e-2,
-    "weight_decay": 0.3,
-    "final_lr": 0.02,
-    "d_model": 32,
-    "d_memory": 8,
-}
+    "system": "layer-alone", "d_model": 32, "d_memory": 8,
+    "pairs": [(2, 16)], "steps": 800, "until": 1.01,
+    "batch_size": 32, "learning_rate": 1e-2, "weight_decay": 0.3, "final_lr": 0.02,
+}  # fmt: skip
 RECIPES: dict[str, dict[str, Any]] = {
     "armt": WHOLE_ARMT | {"rule": "gamma"},
     "armt-no-gamma": WHOLE_ARMT | {"rule": "delta"},
@@ -72,17 +52,17 @@ def new_run(
     this system does not have, and for numbers that do not fit.
     """
     model_type, config_type = SYSTEMS[RECIPES[name]["system"]]
-    known = {"pairs", "steps", "until"}.union(
+    recipe = RECIPES[name] | changes
+    known = {"system", "pairs", "steps", "until"}.union(
         field.name for kind in (config_type, TrainingConfig) for field in fields(kind)
     )
-    for change in changes:
-        if change not in known:
-            raise ValueError(f"{change}: {name} has no such setting; leave it out.")
+    for setting in recipe:
+        if setting not in known:
+            raise ValueError(f"{setting}: {name} has no such setting; leave it out.")
     if model_type is LayerAlone and task.key_size > 1:
         raise ValueError(
             f"key_size: {name} reads keys of 1 digit, got {task.key_size}; train another system."
         )
-    recipe = RECIPES[name] | changes
     check_at_least(1, d_model=recipe["d_model"])
     check_at_least(2, d_memory=recipe.get("d_memory", 2))  # else DPFP has too few neighbours
     stages = [
