@@ -212,7 +212,409 @@ export function write(
   return rules[rule]();
 }
 
+// ---- transformer_block: the GPT-2 block ---------------------------------------------------------
+
+/**
+ * A weight as it lies in a file: `data` row after row, and its shape.
+ * @typedef {{shape: number[], data: Float32Array}} Weight
+ */
+
+/** h + attention(norm(h)), then h + mlp(norm(h)). hidden: (dModel) of every token. */
+function transformerBlock(weights, hidden, nHeads) {
+  const normed = hidden.map((x) => learnedNorm(weights, "attention_norm", x));
+  const attended = causalAttention(weights, normed, nHeads);
+  return hidden.map((x, token) => {
+    const mixed = vectorSum(x, attended[token]);
+    return vectorSum(mixed, geluMlp(weights, learnedNorm(weights, "mlp_norm", mixed)));
+  });
+}
+
+/** Causal attention: a token looks at itself and at what stands before it in its segment. */
+function causalAttention(weights, x, nHeads) {
+  const dModel = x[0].length;
+  const dHead = dModel / nHeads;
+  // (3·dModel) of every token: all heads of its query, then of its key, then of its value
+  const mixed = x.map((token) => linearMap(weights, "attention_in", token));
+  const headOf = (token, part, head) => {
+    const start = part * dModel + head * dHead;
+    return mixed[token].subarray(start, start + dHead);
+  };
+  return x.map((_, token) => {
+    const attended = new Float64Array(dModel);
+    for (let head = 0; head < nHeads; head++) {
+      const query = headOf(token, 0, head);
+      const scores = new Float64Array(token + 1);
+      for (let other = 0; other <= token; other++) {
+        scores[other] = innerProduct(query, headOf(other, 1, head)) / Math.sqrt(dHead);
+      }
+      softmaxOf(scores).forEach((share, other) => {
+        const value = headOf(other, 2, head);
+        for (let i = 0; i < dHead; i++) attended[head * dHead + i] += share * value[i];
+      });
+    }
+    return linearMap(weights, "attention_out", attended);
+  });
+}
+
+/** Two linear maps with GELU (in its tanh form) between them. */
+function geluMlp(weights, x) {
+  return linearMap(weights, "mlp_out", linearMap(weights, "mlp_in", x).map(geluTanh));
+}
+
+function geluTanh(x) {
+  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+}
+
+function softmaxOf(scores) {
+  const largest = Math.max(...scores);
+  const powers = scores.map((score) => Math.exp(score - largest));
+  const total = powers.reduce((sum, power) => sum + power, 0);
+  return powers.map((power) => power / total);
+}
+
+function learnedNorm(weights, name, x) {
+  const scale = weights[`${name}_scale`].data;
+  const shift = weights[`${name}_shift`].data;
+  return layerNorm(x).map((entry, i) => entry * scale[i] + shift[i]);
+}
+
+/** LayerNorm without parameters: mean zero and variance one. */
+function layerNorm(x) {
+  const mean = x.reduce((sum, entry) => sum + entry, 0) / x.length;
+  const variance = x.reduce((sum, entry) => sum + (entry - mean) ** 2, 0) / x.length;
+  const deviation = Math.sqrt(variance + 1e-5); // PyTorch's default
+  return x.map((entry) => (entry - mean) / deviation);
+}
+
+function linearMap(weights, name, x) {
+  return vectorSum(vectorTimesMatrix(x, weights[`${name}_weight`]), weights[`${name}_bias`].data);
+}
+
+// ---- associative_layer: read the memory, run the block, write the memory ------------------------
+
+/** One segment through one layer. The last n_memory_tokens of `hidden` are memory tokens. */
+function associativeLayer(weights, hidden, state, config) {
+  const informed = hidden.map((x) => readMemory(weights, x, state, config));
+  const mixed = transformerBlock(weights, informed, config.n_heads);
+  const memoryTokens = mixed.slice(-config.n_memory_tokens);
+  return { hidden: mixed, ...writeMemory(weights, memoryTokens, state, config) };
+}
+
+/** Add to what stands at one position what the memory recalls for it. */
+function readMemory(weights, x, state, config) {
+  const query = vectorTimesMatrix(memoryInput(x, config), weights.memory_query_weight);
+  return vectorSum(x, read(state, featuresOf(query, config), config.eps));
+}
+
+/** Write key, value and strength of every memory token. */
+function writeMemory(weights, memoryTokens, state, config) {
+  const inputs = memoryTokens.map((x) => memoryInput(x, config));
+  const keys = inputs.map((m) =>
+    featuresOf(vectorTimesMatrix(m, weights.memory_key_weight), config),
+  );
+  const values = inputs.map((m) => vectorTimesMatrix(m, weights.memory_value_weight));
+  const strengths = Float64Array.from(inputs, (m) =>
+    logisticSigmoid(linearMap(weights, "memory_strength", m)[0]),
+  );
+  const options = { eps: config.eps, clipGamma: config.clip_gamma };
+  return { state: write(state, keys, values, strengths, config.rule, options), strengths };
+}
+
+/** What the memory projections see. */
+function memoryInput(x, config) {
+  return config.memory_norm ? layerNorm(x) : x;
+}
+
+/** φ(x), as the configuration chooses it. */
+function featuresOf(x, config) {
+  return featureMap(config.feature_map, { nu: config.nu, unit: config.unit_features })(x);
+}
+
+function logisticSigmoid(x) {
+  return 1 / (1 + Math.exp(-x));
+}
+
+// ---- segment_recurrence: reading a long text segment by segment ---------------------------------
+
+/**
+ * What a page sees after a segment: every layer's memory, and the strengths β with which its
+ * memory tokens (for a LayerAlone its pair) were written in every layer.
+ * @typedef {{states: MemoryState[], strengths: Float64Array[]}} AfterSegment
+ */
+
+/** What both models do alike. A model adds segmentLength, readSegment and answer. */
+class SegmentRecurrence {
+  constructor(kind, config, weights) {
+    /** "armt" or "layer-alone" */
+    this.kind = kind;
+    /** the configuration under its names in Python: config.segment_length, config.rule, ... */
+    this.config = config;
+    this.weights = weights;
+  }
+
+  /**
+   * What the first segment is handed.
+   * @returns {MemoryState[]} one a layer
+   */
+  emptyStates() {
+    const { d_memory, d_model, n_layers = 1 } = this.config;
+    const dKey = featuresOf(new Float64Array(d_memory), this.config).length;
+    return Array.from({ length: n_layers }, () => emptyState(dKey, d_model));
+  }
+
+  /**
+   * Read one segment or several, and keep the memories after each. The last may be shorter.
+   * @param {ArrayLike<number>} tokens
+   * @param {MemoryState[]} states what an earlier call returned; left as they are
+   * @returns {AfterSegment[]} one a segment
+   */
+  segments(tokens, states = this.emptyStates()) {
+    this.check("tokens", tokens, states);
+    const after = [];
+    for (let start = 0; start < tokens.length; start += this.segmentLength) {
+      after.push(this.readSegment(tokens.slice(start, start + this.segmentLength), states));
+      states = after.at(-1).states;
+    }
+    return after;
+  }
+
+  /**
+   * Read tokens for the states alone.
+   * @param {ArrayLike<number>} tokens
+   * @param {MemoryState[]} states
+   * @returns {MemoryState[]} one a layer
+   */
+  memorise(tokens, states = this.emptyStates()) {
+    return this.segments(tokens, states).at(-1).states;
+  }
+
+  /**
+   * The logits of the token that follows a question, as if the question were the next segment.
+   * @param {ArrayLike<number>} question at most one segment of tokens
+   * @param {MemoryState[]} states what `memorise` returned; left as they are
+   * @returns {Float64Array} (vocabSize)
+   */
+  ask(question, states) {
+    this.check("question", question, states);
+    if (question.length > this.segmentLength) {
+      throw new RangeError(
+        `question: expected at most ${this.segmentLength} tokens, got ${question.length}; ` +
+          `read what is longer with memorise first.`,
+      );
+    }
+    return this.answer(question, states);
+  }
+
+  check(name, tokens, states) {
+    const largest = this.config.vocab_size - 1;
+    const wrong = Array.from(tokens).find((t) => !(Number.isInteger(t) && t >= 0 && t <= largest));
+    if (tokens.length === 0 || wrong !== undefined) {
+      throw new RangeError(`${name}: expected one or more of 0 to ${largest}, got ${wrong}.`);
+    }
+    const sizes = (all) => all.map(({ dKey, dValue }) => `${dKey} × ${dValue}`).join(", ");
+    const expected = sizes(this.emptyStates());
+    if (sizes(states) !== expected) {
+      throw new RangeError(`states: expected sizes ${expected}, got ${sizes(states)}.`);
+    }
+  }
+}
+
+// ---- armt: a GPT-2 with a memory in every layer -------------------------------------------------
+
+class ARMT extends SegmentRecurrence {
+  constructor(config, weights) {
+    super("armt", config, weights);
+    this.segmentLength = config.segment_length;
+    this.layers = unstackedLayers(weights, config.n_layers);
+  }
+
+  /** One segment through all layers. */
+  readSegment(tokens, states) {
+    let hidden = [...this.embed(tokens), ...this.memoryTokens()];
+    const after = { states: [], strengths: [] };
+    this.layers.forEach((weights, layer) => {
+      const result = associativeLayer(weights, hidden, states[layer], this.config);
+      hidden = result.hidden;
+      after.states.push(result.state);
+      after.strengths.push(result.strengths);
+    });
+    return after;
+  }
+
+  answer(question, states) {
+    // No memory token is needed: they come last, and nothing before them sees them.
+    let hidden = this.embed(question);
+    this.layers.forEach((weights, layer) => {
+      const informed = hidden.map((x) => readMemory(weights, x, states[layer], this.config));
+      hidden = transformerBlock(weights, informed, this.config.n_heads);
+    });
+    return this.logits(hidden.at(-1));
+  }
+
+  /** Token and position embeddings; every segment counts positions from zero. */
+  embed(tokens) {
+    const { token_embedding, position_embedding } = this.weights;
+    return Array.from(tokens, (token, position) =>
+      vectorSum(matrixRow(token_embedding, token), matrixRow(position_embedding, position)),
+    );
+  }
+
+  /** The same learned embeddings in every segment, at the last rows of the position table. */
+  memoryTokens() {
+    const { memory_embedding, position_embedding } = this.weights;
+    const n = this.config.n_memory_tokens;
+    const first = position_embedding.shape[0] - n;
+    return Array.from({ length: n }, (_, i) =>
+      vectorSum(matrixRow(memory_embedding, i), matrixRow(position_embedding, first + i)),
+    );
+  }
+
+  /** Scores of the next token, from what leaves the last layer. */
+  logits(x) {
+    const scale = this.weights["final_norm.weight"].data;
+    const shift = this.weights["final_norm.bias"].data;
+    const normed = layerNorm(x).map((entry, i) => entry * scale[i] + shift[i]);
+    const head = this.weights.head ?? this.weights.token_embedding; // tied_head
+    return Float64Array.from({ length: this.config.vocab_size }, (_, token) =>
+      innerProduct(normed, matrixRow(head, token)),
+    );
+  }
+}
+
+/** The weights layer by layer, as views of the stacked ones: "layers.NAME", (nLayers, ...). */
+function unstackedLayers(weights, nLayers) {
+  const stacked = Object.entries(weights).filter(([name]) => name.startsWith("layers."));
+  return Array.from({ length: nLayers }, (_, layer) =>
+    Object.fromEntries(
+      stacked.map(([name, { shape, data }]) => {
+        const size = data.length / nLayers;
+        const view = data.subarray(layer * size, (layer + 1) * size);
+        return [name.replace("layers.", ""), { shape: shape.slice(1), data: view }];
+      }),
+    ),
+  );
+}
+
+// ---- layer_alone: the associative layer without its transformer ---------------------------------
+
+class LayerAlone extends SegmentRecurrence {
+  constructor(config, weights) {
+    super("layer-alone", config, weights);
+    this.segmentLength = 4; // one pair: key, SEPARATOR, value, END
+  }
+
+  readSegment(pair, [state]) {
+    checkLength("tokens of a pair", pair, this.segmentLength);
+    const { key_embedding, value_embedding, ...weights } = this.weights;
+    const memoryToken = vectorSum(
+      matrixRow(key_embedding, pair[0]),
+      matrixRow(value_embedding, pair[2]),
+    );
+    const key = featuresOf(vectorTimesMatrix(memoryToken, weights.key_weight), this.config);
+    const value = vectorTimesMatrix(memoryToken, weights.value_weight);
+    const strength = logisticSigmoid(linearMap(weights, "strength", memoryToken)[0]);
+    const { rule, eps, clip_gamma: clipGamma } = this.config;
+    const strengths = Float64Array.of(strength);
+    const written = write(state, [key], [value], strengths, rule, { eps, clipGamma });
+    return { states: [written], strengths: [strengths] };
+  }
+
+  answer(question, [state]) {
+    const { key_embedding, query_weight, head } = this.weights;
+    const query = vectorTimesMatrix(matrixRow(key_embedding, question[0]), query_weight);
+    return vectorTimesMatrix(read(state, featuresOf(query, this.config), this.config.eps), head);
+  }
+}
+
+// ---- checkpoints: weights and what they belong to, in one safetensors file ----------------------
+
+/**
+ * The content of a safetensors file: its length, a header in JSON, then the numbers.
+ * @param {Uint8Array|DataView} bytes the whole file
+ * @returns {{metadata: Object<string, string>, tensors: Object<string, Weight>}} tensors by name;
+ *   F64, F32, F16 and BF16 all become 32-bit numbers, any other kind is an Error
+ */
+export function parseSafetensors(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const headerEnd = 8 + (view.byteLength < 8 ? 0 : Number(view.getBigUint64(0, true)));
+  if (headerEnd > view.byteLength || headerEnd === 8) {
+    throw new Error(`bytes: expected a safetensors file, got ${view.byteLength} bytes of another.`);
+  }
+  // A copy starts at a multiple of its numbers' size, which a view into the file may not.
+  const copyOf = (start, end) =>
+    view.buffer.slice(view.byteOffset + start, view.byteOffset + end);
+  const header = JSON.parse(new TextDecoder().decode(copyOf(8, headerEnd)));
+  const { __metadata__: metadata = {}, ...entries } = header;
+  const tensors = {};
+  for (const [name, { dtype, shape, data_offsets: offsets }] of Object.entries(entries)) {
+    checkOneOf(`type of ${name}`, dtype, Object.keys(NUMBERS_FROM_BYTES));
+    const content = copyOf(...offsets.map((offset) => headerEnd + offset));
+    tensors[name] = { shape, data: NUMBERS_FROM_BYTES[dtype](content) };
+  }
+  return { metadata, tensors };
+}
+
+const NUMBERS_FROM_BYTES = {
+  F64: (content) => Float32Array.from(new Float64Array(content)),
+  F32: (content) => new Float32Array(content),
+  F16: (content) => Float32Array.from(new Uint16Array(content), numberFromHalf),
+  // bfloat16 is the upper half of a float32
+  BF16: (content) =>
+    new Float32Array(Uint32Array.from(new Uint16Array(content), (bits) => bits << 16).buffer),
+};
+
+/** The number that 16 bits hold: one of sign, five of exponent, ten of fraction. */
+function numberFromHalf(bits) {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0x1f) return fraction ? NaN : sign * Infinity;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/**
+ * The model in a file of the package's `save_checkpoint`: an ARMT or a LayerAlone.
+ * @param {Uint8Array|DataView} bytes the whole file
+ * @returns {SegmentRecurrence} with kind, config, emptyStates, segments, memorise and ask
+ */
+export function loadModel(bytes) {
+  const { metadata, tensors } = parseSafetensors(bytes);
+  const { system, config } = JSON.parse(metadata.about);
+  const models = { armt: ARMT, "layer-alone": LayerAlone };
+  checkOneOf("system", system, Object.keys(models));
+  const weights = {};
+  for (const [name, weight] of Object.entries(tensors)) {
+    if (name.startsWith("model.")) weights[name.replace("model.", "")] = weight;
+  }
+  // Files of before the package had a choice of feature maps name none.
+  return new models[system]({ feature_map: "dpfp", ...config }, weights);
+}
+
 // ---- what all of it needs -----------------------------------------------------------------------
+
+/** x W: (dIn) -> (dOut). weight: (dIn, dOut). */
+function vectorTimesMatrix(x, { shape: [dIn, dOut], data }) {
+  const y = new Float64Array(dOut);
+  for (let i = 0; i < dIn; i++) {
+    const entry = x[i];
+    const row = i * dOut;
+    for (let j = 0; j < dOut; j++) y[j] += entry * data[row + j];
+  }
+  return y;
+}
+
+/** Row i of a matrix, as a view. */
+function matrixRow({ shape: [, columns], data }, i) {
+  return data.subarray(i * columns, (i + 1) * columns);
+}
+
+/** a + b of two vectors of one length, in 64 bits. */
+function vectorSum(a, b) {
+  const sum = new Float64Array(a.length);
+  for (let i = 0; i < a.length; i++) sum[i] = a[i] + b[i];
+  return sum;
+}
 
 /** Σᵢ aᵢ bᵢ of two vectors of one length. */
 function innerProduct(a, b) {
