@@ -23,6 +23,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = "not 10_000 and not float32 and not bfloat16"
+ENGINE_MODEL = "test_engine.py::test_an_armt_of_any_configuration_computes_as_in_python"
+ENGINE_16_BITS = "test_engine.py::test_every_number_of_16_bits_is_read_as_python_reads_it"
 
 
 @dataclass(frozen=True)
@@ -279,6 +281,180 @@ PLANTED_ERRORS = [
         '    "memory_query_weight": ("W_mk.weight", True),\n'
         '    "memory_key_weight": ("W_mq.weight", True),\n',
         "test_released_weights.py",
+    ),
+    # The widgets' engine, in JavaScript
+    PlantedError(
+        "engine: dpfp rolls the other way",
+        "widgets/engine.js", "(i - j + size) % size", "(i + j) % size",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: dpfp rolls one entry too few",
+        "widgets/engine.js", "(i - j + size) % size", "(i - j + 1 + size) % size",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: unit length is forgotten",
+        "widgets/engine.js",
+        "return unit ? (x) => unitLength(maps[name](x)) : maps[name];",
+        "return maps[name];",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: a read leaves out epsilon",
+        "widgets/engine.js",
+        "innerProduct(query, normaliser) + eps",
+        "innerProduct(query, normaliser)",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: a division by zero is not zero",
+        "widgets/engine.js", "denominator === 0 ? 0 : numerator", "numerator",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: a write changes the old state",
+        "widgets/engine.js", "state.associations.slice()", "state.associations",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: a write leaves out the strengths",
+        "widgets/engine.js", "strengths[token] * key[i]", "key[i]",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: strengths scale the normaliser",
+        "widgets/engine.js",
+        "normaliser[i] += counted[token]",
+        "normaliser[i] += strengths[token] * counted[token]",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: the delta rule adds instead of replacing",
+        "widgets/engine.js", "values[token][j] - entry", "values[token][j]",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: keys see those before them",
+        "widgets/engine.js",
+        "    const old = read(state, key, eps);\n",
+        "    const first = [keys.slice(0, token), values, strengths, eps, counted];\n"
+        "    const old = read(token ? deltaWrite(state, ...first) : state, key, eps);\n",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: gamma is dropped",
+        "widgets/engine.js",
+        "return deltaWrite(state, keys, values, strengths, eps, counted);",
+        "return deltaWrite(state, keys, values, strengths, eps);",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: gamma is clipped where it should not be",
+        "widgets/engine.js", "return clip ?", "return !clip ?",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: gamma of the first write is not exactly one",
+        "widgets/engine.js", "  if (normaliser.every((entry) => entry === 0)) return 1;\n", "",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: gamma leaves epsilon out of its numerator",
+        "widgets/engine.js", "quotientOrZero(overlap + eps,", "quotientOrZero(overlap,",
+        "test_engine.py",
+    ),
+    PlantedError(
+        "engine: half precision loses its small numbers",
+        "widgets/engine.js", "fraction * 2 ** -24", "fraction * 2 ** -25",
+        ENGINE_16_BITS,
+    ),
+    PlantedError(
+        "engine: bfloat16 is taken for half precision",
+        "widgets/engine.js",
+        "new Float32Array(Uint32Array.from(new Uint16Array(content), (bits) => bits << 16).buffer)",
+        "Float32Array.from(new Uint16Array(content), numberFromHalf)",
+        ENGINE_16_BITS,
+    ),
+    PlantedError(
+        "engine: gelu in its exact form",
+        "widgets/engine.js",
+        "1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))",
+        # Abramowitz and Stegun 7.1.28, right to seven digits
+        "1 + Math.sign(x) * (1 - [430638e-10, 2765672e-10, 1520143e-10, 92705272e-10,"
+        " 422820123e-10, 705230784e-10, 1].reduce((s, c) => (s * Math.abs(x)) / Math.SQRT2 + c)"
+        " ** -16)",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: attention looks one token ahead",
+        "widgets/engine.js",
+        "      const scores = new Float64Array(token + 1);\n"
+        "      for (let other = 0; other <= token; other++) {\n",
+        "      const scores = new Float64Array(Math.min(token + 2, x.length));\n"
+        "      for (let other = 0; other < scores.length; other++) {\n",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: attention is not scaled",
+        "widgets/engine.js", " / Math.sqrt(dHead)", "",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: a norm leaves out its shift",
+        "widgets/engine.js", " * scale.data[i] + shift.data[i]", " * scale.data[i]",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: memory tokens take the first positions",
+        "widgets/engine.js", "const first = position_embedding.shape[0] - n;", "const first = 0;",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: memory tokens take the rows after the segment's",
+        "widgets/engine.js",
+        "const first = position_embedding.shape[0] - n;",
+        "const first = this.segmentLength;",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: the layer writes before the block",
+        "widgets/engine.js", "mixed.slice(-config", "informed.slice(-config",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: all layers read one memory",
+        "widgets/engine.js",
+        "associativeLayer(weights, hidden, states[layer], this.config)",
+        "associativeLayer(weights, hidden, states[0], this.config)",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: states are dropped at a segment boundary",
+        "widgets/engine.js", "      states = after.at(-1).states;\n", "",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: memory projections are not normed",
+        "widgets/engine.js", "config.memory_norm ? layerNorm(x) : x", "x",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: a model ignores its epsilon",
+        "widgets/engine.js",
+        "vectorSum(x, read(state, featuresOf(query, config), config.eps))",
+        "vectorSum(x, read(state, featuresOf(query, config)))",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: a model clips gamma always",
+        "widgets/engine.js", "clipGamma: config.clip_gamma }", "clipGamma: true }",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: the answer follows the first token",
+        "widgets/engine.js", "hidden.at(-1)", "hidden[0]",
+        ENGINE_MODEL,
     ),
 ]  # fmt: skip
 

@@ -221,11 +221,12 @@ export function write(
 
 /** h + attention(norm(h)), then h + mlp(norm(h)). hidden: (dModel) of every token. */
 function transformerBlock(weights, hidden, nHeads) {
-  const normed = hidden.map((x) => learnedNorm(weights, "attention_norm", x));
+  const { attention_norm_scale, attention_norm_shift, mlp_norm_scale, mlp_norm_shift } = weights;
+  const normed = hidden.map((x) => learnedNorm(x, attention_norm_scale, attention_norm_shift));
   const attended = causalAttention(weights, normed, nHeads);
   return hidden.map((x, token) => {
     const mixed = vectorSum(x, attended[token]);
-    return vectorSum(mixed, geluMlp(weights, learnedNorm(weights, "mlp_norm", mixed)));
+    return vectorSum(mixed, geluMlp(weights, learnedNorm(mixed, mlp_norm_scale, mlp_norm_shift)));
   });
 }
 
@@ -272,10 +273,9 @@ function softmaxOf(scores) {
   return powers.map((power) => power / total);
 }
 
-function learnedNorm(weights, name, x) {
-  const scale = weights[`${name}_scale`].data;
-  const shift = weights[`${name}_shift`].data;
-  return layerNorm(x).map((entry, i) => entry * scale[i] + shift[i]);
+/** LayerNorm with its learned scale and shift, both (dModel). */
+function learnedNorm(x, scale, shift) {
+  return layerNorm(x).map((entry, i) => entry * scale.data[i] + shift.data[i]);
 }
 
 /** LayerNorm without parameters: mean zero and variance one. */
@@ -471,10 +471,9 @@ class ARMT extends SegmentRecurrence {
 
   /** Scores of the next token, from what leaves the last layer. */
   logits(x) {
-    const scale = this.weights["final_norm.weight"].data;
-    const shift = this.weights["final_norm.bias"].data;
-    const normed = layerNorm(x).map((entry, i) => entry * scale[i] + shift[i]);
-    const head = this.weights.head ?? this.weights.token_embedding; // tied_head
+    const { "final_norm.weight": scale, "final_norm.bias": shift } = this.weights;
+    const normed = learnedNorm(x, scale, shift);
+    const head = this.weights.head ?? this.weights.token_embedding; // tied_head has no own one
     return Float64Array.from({ length: this.config.vocab_size }, (_, token) =>
       innerProduct(normed, matrixRow(head, token)),
     );
@@ -609,7 +608,7 @@ function matrixRow({ shape: [, columns], data }, i) {
   return data.subarray(i * columns, (i + 1) * columns);
 }
 
-/** a + b of two vectors of one length, in 64 bits. */
+/** a + b of two vectors of one length. */
 function vectorSum(a, b) {
   const sum = new Float64Array(a.length);
   for (let i = 0; i < a.length; i++) sum[i] = a[i] + b[i];
