@@ -592,13 +592,13 @@ export function loadModel(bytes) {
 
 // ---- what all of it needs -----------------------------------------------------------------------
 
-/** x W: (dIn) -> (dOut). weight: (dIn, dOut). */
-function vectorTimesMatrix(x, { shape: [dIn, dOut], data }) {
-  const y = new Float64Array(dOut);
-  for (let i = 0; i < dIn; i++) {
+/** x W: (rows) -> (columns). weight: (rows, columns). */
+function vectorTimesMatrix(x, { shape: [rows, columns], data }) {
+  const y = new Float64Array(columns);
+  for (let i = 0; i < rows; i++) {
     const entry = x[i];
-    const row = i * dOut;
-    for (let j = 0; j < dOut; j++) y[j] += entry * data[row + j];
+    const row = i * columns;
+    for (let j = 0; j < columns; j++) y[j] += entry * data[row + j];
   }
   return y;
 }
