@@ -24,6 +24,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FAST = "not 10_000 and not float32 and not bfloat16"
 ENGINE_MODEL = "test_engine.py::test_an_armt_of_any_configuration_computes_as_in_python"
+ENGINE_WRITE = "test_engine.py::test_writes_one_after_another_store_what_python_stores"
+ENGINE_GAMMA = "test_engine.py::test_gamma_is_the_one_of_python"
 ENGINE_16_BITS = "test_engine.py::test_every_number_of_16_bits_is_read_as_python_reads_it"
 
 
@@ -320,19 +322,19 @@ PLANTED_ERRORS = [
     PlantedError(
         "engine: a write leaves out the strengths",
         "widgets/engine.js", "strengths[token] * key[i]", "key[i]",
-        "test_engine.py",
+        ENGINE_WRITE,
     ),
     PlantedError(
         "engine: strengths scale the normaliser",
         "widgets/engine.js",
         "normaliser[i] += counted[token]",
         "normaliser[i] += strengths[token] * counted[token]",
-        "test_engine.py",
+        ENGINE_WRITE,
     ),
     PlantedError(
         "engine: the delta rule adds instead of replacing",
         "widgets/engine.js", "values[token][j] - entry", "values[token][j]",
-        "test_engine.py",
+        ENGINE_WRITE,
     ),
     PlantedError(
         "engine: keys see those before them",
@@ -340,29 +342,29 @@ PLANTED_ERRORS = [
         "    const old = read(state, key, eps);\n",
         "    const first = [keys.slice(0, token), values, strengths, eps, counted];\n"
         "    const old = read(token ? deltaWrite(state, ...first) : state, key, eps);\n",
-        "test_engine.py",
+        ENGINE_WRITE,
     ),
     PlantedError(
         "engine: gamma is dropped",
         "widgets/engine.js",
         "return deltaWrite(state, keys, values, strengths, eps, counted);",
         "return deltaWrite(state, keys, values, strengths, eps);",
-        "test_engine.py",
+        ENGINE_WRITE,
     ),
     PlantedError(
         "engine: gamma is clipped where it should not be",
         "widgets/engine.js", "return clip ?", "return !clip ?",
-        "test_engine.py",
+        ENGINE_GAMMA,
     ),
     PlantedError(
         "engine: gamma of the first write is not exactly one",
         "widgets/engine.js", "  if (normaliser.every((entry) => entry === 0)) return 1;\n", "",
-        "test_engine.py",
+        ENGINE_GAMMA,
     ),
     PlantedError(
         "engine: gamma leaves epsilon out of its numerator",
         "widgets/engine.js", "quotientOrZero(overlap + eps,", "quotientOrZero(overlap,",
-        "test_engine.py",
+        ENGINE_GAMMA,
     ),
     PlantedError(
         "engine: half precision loses its small numbers",

@@ -586,7 +586,7 @@ export function loadModel(bytes) {
   for (const [name, weight] of Object.entries(tensors)) {
     if (name.startsWith("model.")) weights[name.replace("model.", "")] = weight;
   }
-  // Files of before the package had a choice of feature maps name none.
+  // Files older than the choice of feature maps name none: theirs is DPFP.
   return new models[system]({ feature_map: "dpfp", ...config }, weights);
 }
 
