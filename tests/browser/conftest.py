@@ -1,15 +1,15 @@
-"""What the browser tests share: the built site, a server for it, and a Chromium."""
+"""What the browser tests share: the built site, a server for it, a Chromium, and opened pages."""
 
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from urllib.parse import urlsplit
 
 import chromium
 import pytest
 from playwright.sync_api import sync_playwright
-
-SITE = Path(__file__).parents[2] / "build" / "site"
+from site_pages import SITE, assert_none, settle, visit
 
 # Chromium's own errands would be connections to other hosts.
 FLAGS = [
@@ -46,3 +46,23 @@ def browser():
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """`with open_page("chapters/x.html", theme="dark", width=390) as page`: settled.
+
+    Leaving it fails the test if anything was wrong: an error or a warning in the console, a request
+    that failed or went to another host.
+    """
+
+    @contextmanager
+    def open_page(name, theme="light", width=1280):
+        host, viewport = urlsplit(address).netloc, {"width": width, "height": 900}
+        with visit(browser, host, color_scheme=theme, viewport=viewport) as (page, problems):
+            page.goto(f"{address}/{name}")
+            settle(page)
+            yield page
+            assert_none("problems", problems)
+
+    return open_page

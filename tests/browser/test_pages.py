@@ -2,26 +2,23 @@
 phone, light and dark, served and from a folder.  Run by `make test`, after `make book`.
 """
 
-from contextlib import contextmanager
 from html.parser import HTMLParser
-from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
-
-SITE = Path(__file__).parents[2] / "build" / "site"
-ENTRY = "index.html"  # sends the reader on to the first page
-
-PAGES = sorted(
-    page.relative_to(SITE).as_posix()
-    for page in SITE.rglob("*.html")
-    if "_static" not in page.parts and page != SITE / ENTRY
+from site_pages import (
+    CHAPTERS,
+    ENTRY,
+    PAGES,
+    SITE,
+    WIDGET_PAGES,
+    WIDTHS,
+    assert_none,
+    each_page,
+    each_theme,
+    settle,
+    visit,
 )
-if not PAGES:
-    raise FileNotFoundError(f"{SITE}: no pages; run `make book` first")
-CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
-
-WIDTHS = (1280, 390)  # a laptop and a phone, in pixels
 
 UNTYPESET_EQUATIONS = """() => [
     ...[...document.querySelectorAll('.math.notranslate')].filter(
@@ -45,59 +42,19 @@ POOR_IMAGES = """() => [...document.images].filter(
 ).map((image) => image.outerHTML)"""
 
 
-@contextmanager
-def visit(browser, host, **options):
-    """A page that notes what goes wrong, and from which no other host can be reached."""
-    problems = []
-    context = browser.new_context(**options)
-    page = context.new_page()
+# Of everything that the page asked for, after decompression.
+WEIGHT = """() => [...performance.getEntriesByType('navigation'),
+                  ...performance.getEntriesByType('resource')]
+    .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
 
-    def is_elsewhere(url):
-        return urlsplit(url).scheme not in ("file", "data", "blob") and urlsplit(url).netloc != host
-
-    def block(route):
-        problems.append(f"request to another host: {route.request.url}")
-        route.abort()
-
-    context.route(is_elsewhere, block)
-    page.on("websocket", lambda socket: problems.append(f"web socket: {socket.url}"))
-    page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
-    page.on(
-        "response",
-        lambda response: (
-            response.status >= 400 and problems.append(f"{response.status}: {response.url}")
-        ),
-    )
-    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
-    page.on(
-        "console",
-        lambda message: (
-            message.type in ("error", "warning") and problems.append(f"console: {message.text}")
-        ),
-    )
-    yield page, problems
-    context.close()
+FIRST_WIDGET = """() => document.querySelector('.armt-widget:not([aria-busy="true"])')
+    && performance.now()"""
 
 
-def settle(page):
-    """Wait until everything has arrived and the equations are typeset."""
-    page.wait_for_load_state("networkidle")
-    if page.query_selector(".math.notranslate"):
-        page.wait_for_function("window.MathJax?.startup?.promise")
-        page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => 0)")
-
-
-def assert_none(what, found):
-    """Fail with every finding on a line of its own."""
-    assert not found, f"{what}:\n" + "\n".join(found)
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_whole(browser, address, name, theme):
-    with visit(browser, urlsplit(address).netloc, color_scheme=theme) as (page, problems):
-        page.goto(f"{address}/{name}")
-        settle(page)
+@each_page
+@each_theme
+def test_page_is_whole(open_page, name, theme):
+    with open_page(name, theme) as page:
         assert page.get_attribute("html", "data-theme") == theme
         assert_none("equations not typeset", page.evaluate(UNTYPESET_EQUATIONS))
         assert_none(
@@ -108,7 +65,24 @@ def test_page_is_whole(browser, address, name, theme):
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
             assert_none("wider than the page", page.evaluate(WIDER_THAN_THE_PAGE))
-        assert_none("problems", problems)
+
+
+@each_page
+def test_page_is_light(open_page, name):
+    with open_page(name) as page:
+        assert page.evaluate(WEIGHT) < 6e6
+
+
+@pytest.mark.parametrize("name", WIDGET_PAGES)
+def test_first_widget_is_drawn_within_two_seconds(browser, address, name):
+    """The best of three: whatever else this machine does can only make it later."""
+
+    def seconds():
+        with visit(browser, urlsplit(address).netloc) as (page, _):
+            page.goto(f"{address}/{name}", wait_until="commit")
+            return page.wait_for_function(FIRST_WIDGET).json_value() / 1000
+
+    assert min(seconds() for _ in range(3)) < 2
 
 
 def test_book_opens_from_a_folder(browser):

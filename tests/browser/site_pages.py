@@ -1,0 +1,80 @@
+"""The pages of the built book, and how a test opens one: whatever goes wrong is noted."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+SITE = Path(__file__).parents[2] / "build" / "site"
+ENTRY = "index.html"  # sends the reader on to the first page
+
+PAGES = sorted(
+    page.relative_to(SITE).as_posix()
+    for page in SITE.rglob("*.html")
+    if "_static" not in page.parts and page != SITE / ENTRY
+)
+if not PAGES:
+    raise FileNotFoundError(f"{SITE}: no pages; run `make book` first")
+CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
+WIDGET_PAGES = [page for page in PAGES if "jupyter.widget-view" in (SITE / page).read_text("utf-8")]
+
+THEMES = ("light", "dark")
+WIDTHS = (1280, 390)  # a laptop and a phone, in pixels
+
+# For a test that looks at every page, or at every view of a page.
+each_page = pytest.mark.parametrize("name", PAGES)
+each_theme = pytest.mark.parametrize("theme", THEMES)
+each_width = pytest.mark.parametrize("width", WIDTHS)
+
+BUSY = '.armt-widget[aria-busy="true"]'  # a widget that has not drawn itself yet
+
+
+@contextmanager
+def visit(browser, host, **options):
+    """A page that notes what goes wrong, and from which no other host can be reached."""
+    problems = []
+    context = browser.new_context(**options)
+    page = context.new_page()
+
+    def is_elsewhere(url):
+        return urlsplit(url).scheme not in ("file", "data", "blob") and urlsplit(url).netloc != host
+
+    def block(route):
+        problems.append(f"request to another host: {route.request.url}")
+        route.abort()
+
+    context.route(is_elsewhere, block)
+    page.on("websocket", lambda socket: problems.append(f"web socket: {socket.url}"))
+    page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+    page.on(
+        "response",
+        lambda response: (
+            response.status >= 400 and problems.append(f"{response.status}: {response.url}")
+        ),
+    )
+    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+    page.on(
+        "console",
+        lambda message: (
+            message.type in ("error", "warning") and problems.append(f"console: {message.text}")
+        ),
+    )
+    yield page, problems
+    context.close()
+
+
+def settle(page):
+    """Wait until everything has arrived, the equations are typeset and the widgets drawn."""
+    page.wait_for_load_state("networkidle")
+    if page.query_selector(".math.notranslate"):
+        page.wait_for_function("window.MathJax?.startup?.promise")
+        page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => 0)")
+
+    if page.query_selector(".armt-widget"):
+        page.wait_for_function(f"!document.querySelector('{BUSY}')")
+
+
+def assert_none(what, found):
+    """Fail with every finding on a line of its own."""
+    assert not found, f"{what}:\n" + "\n".join(found)
