@@ -27,11 +27,15 @@ class QuietHandler(SimpleHTTPRequestHandler):
         """Say nothing: the tests report what fails."""
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # a page asks for thirty files at once; five would make it wait
+
+
 @pytest.fixture(scope="session")
 def address():
     """Where the site is served."""
     handler = partial(QuietHandler, directory=SITE)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
