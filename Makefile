@@ -87,7 +87,7 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/codespell
-	$(BIN)/pytest -q -n 2 -p no:nbmake --ignore=tests/browser \
+	$(BIN)/pytest -q -n auto --maxprocesses=4 -p no:nbmake --ignore=tests/browser \
 	    --cov=armt_mini --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 # Also what is slow: the chapters, the book, and its pages in a browser.
@@ -95,7 +95,7 @@ test: check book browser
 
 browser: book
 	$(BIN)/python tests/browser/chromium.py --install
-	$(BIN)/pytest -q -n 2 --confcutdir=tests/browser tests/browser
+	$(BIN)/pytest -q -n auto --maxprocesses=4 --confcutdir=tests/browser tests/browser
 
 
 # ---- the book ----------------------------------------------------------------------------------

@@ -442,7 +442,7 @@ def test_tokens_states_and_systems_that_do_not_fit_are_errors(engine, lively, tm
 # ---- the file itself ----------------------------------------------------------------------------
 
 EXPORTS = ["eluPlusOne", "relu", "dpfp", "unitLength", "featureMap", "emptyState", "read", "gamma"]
-EXPORTS += ["write", "parseSafetensors", "loadModel"]
+EXPORTS += ["write", "softmaxOf", "parseSafetensors", "loadModel", "innerProduct"]
 
 
 def test_the_engine_can_be_joined_with_other_modules_into_one_file():

@@ -1,1 +1,5 @@
-"""Interactive figures: one Python class and one JavaScript module each, and one shared engine."""
+"""Figures that compute in the reader's browser: one class and one JavaScript module each."""
+
+from armt_mini.widgets.capacity_lab import CapacityLab
+
+__all__ = ["CapacityLab"]

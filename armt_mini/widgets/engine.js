@@ -266,7 +266,12 @@ function geluTanh(x) {
   return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 }
 
-function softmaxOf(scores) {
+/**
+ * Shares that sum to one: the exponentials of the scores, divided by their sum.
+ * @param {Float64Array} scores (n)
+ * @returns {Float64Array} (n)
+ */
+export function softmaxOf(scores) {
   const largest = Math.max(...scores);
   const powers = scores.map((score) => Math.exp(score - largest));
   const total = powers.reduce((sum, power) => sum + power, 0);
@@ -615,8 +620,13 @@ function vectorSum(a, b) {
   return sum;
 }
 
-/** Σᵢ aᵢ bᵢ of two vectors of one length. */
-function innerProduct(a, b) {
+/**
+ * Σᵢ aᵢ bᵢ of two vectors of one length.
+ * @param {ArrayLike<number>} a (n)
+ * @param {ArrayLike<number>} b (n)
+ * @returns {number}
+ */
+export function innerProduct(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;

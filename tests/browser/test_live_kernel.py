@@ -16,30 +16,8 @@ from site_pages import assert_none, visit
 
 TOKEN = "only-for-this-test"
 
-# The class and the trait that is tested: any other widget with a slider for it would do.
-MAKE_WIDGET = '''
-import anywidget, traitlets
-
-class Lab(anywidget.AnyWidget):
-    pairs = traitlets.Int(4).tag(sync=True)
-    _esm = """
-    export default {
-      render({ model, el }) {
-        const slider = Object.assign(document.createElement("input"), { type: "range", max: 64 });
-        const show = () => { slider.value = model.get("pairs"); };
-        slider.ariaLabel = "Stored pairs";
-        slider.oninput = () => { model.set("pairs", Number(slider.value)); model.save_changes(); };
-        model.on("change:pairs", show);
-        show();
-        el.append(slider);
-      },
-    };
-    """
-
-lab = Lab()
-lab
-'''
-CELLS = [MAKE_WIDGET, 'print("Python has", lab.pairs)', "lab.pairs = 9"]
+MAKE_WIDGET = "from armt_mini.widgets import CapacityLab\n\nlab = CapacityLab(n_pairs=4)\nlab"
+CELLS = [MAKE_WIDGET, 'print("Python has", lab.n_pairs)', "lab.n_pairs = 9"]
 
 SETTINGS = {
     "ServerApp.open_browser": False,

@@ -1,0 +1,119 @@
+"""What the widgets share, and the capacity lab's Python side against the chapters' formulas."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+
+from armt_mini import figures
+from armt_mini.widgets import base
+from armt_mini.widgets.capacity_lab import N_VALUES, CapacityLab, chance
+from armt_mini.widgets.draws import normals, uniforms
+
+WIDGETS = [CapacityLab]
+
+
+def test_numbers_drawn_by_lot_are_those_of_the_published_generator():
+    # mulberry32 with seed 42, from its author's reference implementation
+    assert (uniforms(42, 3) * 2**32).tolist() == [2581720956, 1925393290, 3661312704]
+
+
+def test_drawn_numbers_are_uniform_and_normal():
+    assert abs(uniforms(1, 100_000).mean() - 0.5) < 0.005
+    drawn = normals(2, 100_000)
+    assert abs(drawn.mean()) < 0.02
+    assert abs(drawn.std() - 1) < 0.01
+    assert abs(np.mean(np.abs(drawn) < 1.96) - 0.95) < 0.005
+
+
+@pytest.mark.parametrize("widget", WIDGETS)
+class TestEveryWidget:
+    def test_is_one_module_without_imports(self, widget):
+        source = widget()._esm
+        assert not re.search(r"^\s*import\b", source, re.MULTILINE)
+        assert len(re.findall(r"^export\b", source, re.MULTILINE)) == 1
+        assert "\nexport default {" in source
+
+    def test_every_control_has_a_label_and_limits(self, widget):
+        for control in widget().controls:
+            assert control["label"]
+            kinds = {"options"}, {"min", "max", "step"}, set()  # a choice, a number, anything else
+            assert control.keys() - {"name", "label"} in kinds, control
+
+    def test_reset_goes_back_to_what_was_asked_for(self, widget):
+        made = widget()
+        assert made.initial == {name: getattr(made, name) for name in made.control_names()}
+
+    def test_unknown_settings_are_named(self, widget):
+        with pytest.raises(TypeError, match="got colour"):
+            widget(colour=1)
+
+    def test_the_static_figure_follows_the_widget_and_has_words(self, widget, capsys, monkeypatch):
+        shown = []
+        monkeypatch.setattr(base, "display", lambda data, raw=False: shown.append(data))
+        made = widget()
+        made._ipython_display_()
+        assert "application/vnd.jupyter.widget-view+json" in shown[0]
+        html = shown[1].data
+        assert 'class="armt-static"' in html
+        assert re.search(r'alt="[^"]{40,}"', html)
+        assert "data:image/png;base64," in html
+
+
+def test_colours_of_the_rules_are_those_of_the_figures():
+    style = (base.FOLDER / "widgets.css").read_text()
+    light = style[: style.index("[data-theme")]
+    for rule in ("gamma", "delta", "additive"):
+        assert f"--armt-{rule}: {figures.COLOURS[rule].lower()};" in light
+
+
+def test_static_figures_are_hidden_by_the_style_that_a_running_widget_brings():
+    style = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^}]*\})*\s*\}", "", CapacityLab()._css)
+    assert ".armt-static { display: none; }" in style
+
+
+class TestCapacityLab:
+    def test_settings_outside_their_limits_are_refused(self):
+        with pytest.raises(traitlets.TraitError, match="n_pairs"):
+            CapacityLab(n_pairs=100)
+        with pytest.raises(traitlets.TraitError, match="rule"):
+            CapacityLab(rule="hebb")
+
+    def test_accuracy_follows_theory_when_adding(self):
+        found = CapacityLab(d_memory=32).experiment()
+        assert (found.accuracy - found.theory).abs().max() < 0.08
+        assert found.accuracy[64] < 0.9 * found.accuracy[16]
+
+    def test_one_pair_is_alone_in_its_matrix(self):
+        found = CapacityLab(d_memory=8, feature_map="dpfp", rule="gamma").experiment()
+        torch.testing.assert_close(found.margins[1], torch.ones(4, 1, dtype=torch.float64))
+
+    def test_keys_without_features_are_lost_and_nothing_else(self):
+        found = CapacityLab(d_memory=2, feature_map="relu").experiment()
+        assert all(lead.isfinite().all() for lead in found.margins)
+        assert any((lead == 0).any() for lead in found.margins)
+        assert found.theory.isfinite().all()
+
+    def test_overlap_and_noise_cost_recall(self):
+        plain, close, noisy = (
+            CapacityLab(n_pairs=32, **change).experiment().accuracy[32]
+            for change in ({}, {"overlap": 0.8}, {"noise": 0.8})
+        )
+        assert close < plain - 0.2
+        assert noisy < plain - 0.1
+
+    def test_the_table_of_chances_is_the_formula_of_chapter_two(self):
+        table = CapacityLab().theory
+        deviations = table["least"] * 10 ** (np.arange(201) / table["per_decade"])
+        for i in (0, 80, 120, 200):
+            drawn = deviations[i] * np.random.default_rng(i).standard_normal((50_000, N_VALUES))
+            wins = 1 + drawn[:, 0] > drawn[:, 1:].max(axis=1)
+            assert table["chances"][i] == pytest.approx(wins.mean(), abs=0.01)
+        assert chance(0) == 1
+
+    def test_description_counts_what_the_experiment_gives(self):
+        lab = CapacityLab(n_pairs=20)
+        right = int((lab.experiment().margins[20][0] > 0).sum())
+        assert f"20 pairs in a matrix of 16 × 16: {right} recalled" in lab.description()
