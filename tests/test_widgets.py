@@ -11,8 +11,9 @@ from armt_mini import figures
 from armt_mini.widgets import base
 from armt_mini.widgets.capacity_lab import N_VALUES, CapacityLab, chance
 from armt_mini.widgets.draws import normals, uniforms
+from armt_mini.widgets.rewrite_lab import RewriteLab
 
-WIDGETS = [CapacityLab]
+WIDGETS = [CapacityLab, RewriteLab]
 
 
 def test_numbers_drawn_by_lot_are_those_of_the_published_generator():
@@ -117,3 +118,42 @@ class TestCapacityLab:
         lab = CapacityLab(n_pairs=20)
         right = int((lab.experiment().margins[20][0] > 0).sum())
         assert f"20 pairs in a matrix of 16 × 16: {right} recalled" in lab.description()
+
+
+class TestRewriteLab:
+    """The cases that chapter five works out by hand: v₁ = (10, 0), v₂ = (0, 10), v₃ = (6, 6)."""
+
+    @pytest.mark.parametrize(
+        ("settings", "n_segments", "on", "off"),
+        [
+            ({}, 1, (10, 0), (10, 0)),
+            ({}, 2, (0, 10), (0, 5)),  # v₂, and half of it
+            ({"schedule": "same"}, 50, (10, 0), (5, 0)),  # half of it for ever
+            ({"strength": 0.25}, 1, (2.5, 0), (2.5, 0)),  # β v₁
+            ({"schedule": "later_twice"}, 2, (-10, 20), (-10 / 3, 20 / 3)),  # 2 v₂ − v₁, a third
+            ({"schedule": "first_twice"}, 1, (5, 5), (5, 5)),  # the mean m
+            ({"schedule": "first_twice"}, 2, (5.5, 5.5), (11 / 3, 11 / 3)),  # mean of m and v₃
+            ({"schedule": "first_twice", "clip_gamma": False}, 2, (11, 11), (11 / 3, 11 / 3)),
+            ({"schedule": "first_twice", "clip_gamma": False}, 3, (-8, 4), (-1 / 6, 17 / 6)),
+            ({"second_key": True, "overlap": 0.0}, 4, (0, 10), (0, 5)),  # keys apart
+        ],
+    )
+    def test_the_key_recalls_what_the_chapter_says(self, settings, n_segments, on, off):
+        found = RewriteLab(**settings).experiment()
+        for after, expected in zip(found.values(), (on, off), strict=True):
+            expected = torch.tensor(expected, dtype=torch.float64)
+            torch.testing.assert_close(after[n_segments].recalled, expected)
+
+    def test_gamma_and_copies(self):
+        found = RewriteLab(schedule="first_twice", clip_gamma=False).experiment()
+        assert [after.counted for after in found["γ on"][:4]] == [0, 1, -1, 0]
+        assert [after.overlap for after in found["γ on"][:4]] == [0, 10, 5, 5]
+        assert [after.overlap for after in found["γ off"][:4]] == [0, 10, 15, 20]
+
+    def test_a_second_key_that_overlaps_disturbs_the_first(self):
+        apart, close = (
+            lab.errors(lab.experiment()["γ on"]).mean()
+            for lab in (RewriteLab(second_key=True, overlap=x) for x in (0.0, 0.5))
+        )
+        assert apart < 1e-12
+        assert close > 0.1

@@ -1,5 +1,6 @@
 """Figures that compute in the reader's browser: one class and one JavaScript module each."""
 
 from armt_mini.widgets.capacity_lab import CapacityLab
+from armt_mini.widgets.rewrite_lab import RewriteLab
 
-__all__ = ["CapacityLab"]
+__all__ = ["CapacityLab", "RewriteLab"]

@@ -21,10 +21,10 @@ export function shape(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** A number as a reader wants it: three significant digits, a real minus sign. */
+/** A number as a reader wants it: three significant digits, a real minus sign, no rounding dust. */
 export function readable(number) {
-  if (number === 0) return "0";
   const size = Math.abs(number);
+  if (size < 1e-12) return "0";
   const text = size >= 1e5 || size < 1e-3 ? number.toExponential(1) : String(+number.toPrecision(3));
   return text.replace("-", "−");
 }
@@ -186,7 +186,7 @@ function allowed(value, limits, otherwise) {
   if (limits.options) return limits.options.some(([option]) => option === value) ? value : otherwise;
   if (typeof otherwise === "string") return `${value}`;
   if (Array.isArray(otherwise)) return Array.isArray(value) ? value : wholeNumbers(value);
-  if (limits.min === undefined) return typeof value === "boolean" ? value : value === "true";
+  if (limits.min === undefined) return { true: true, false: false }[value] ?? otherwise;
   const number = Number(value);
   if (value === "" || !Number.isFinite(number)) return otherwise;
   const steps = Math.round((Math.min(limits.max, Math.max(limits.min, number)) - limits.min) / limits.step);
