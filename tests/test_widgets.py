@@ -1,6 +1,7 @@
 """What the widgets share, and the capacity lab's Python side against the chapters' formulas."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ import traitlets
 
 from armt_mini import figures
 from armt_mini.widgets import base
+from armt_mini.widgets.ask_model import AskModel, parse_pairs
 from armt_mini.widgets.capacity_lab import N_VALUES, CapacityLab, chance
 from armt_mini.widgets.draws import normals, uniforms
 from armt_mini.widgets.rewrite_lab import RewriteLab
 
-WIDGETS = [CapacityLab, RewriteLab]
+LAYERS = {"γ on": "rewrite-layer-alone", "γ off": "rewrite-layer-alone-no-gamma"}
+POCKET = {"pocket ARMT": "rewrite-pocket-armt"}
+WIDGETS = [partial(AskModel, LAYERS), partial(AskModel, POCKET), CapacityLab, RewriteLab]
 
 
 def test_numbers_drawn_by_lot_are_those_of_the_published_generator():
@@ -29,7 +33,7 @@ def test_drawn_numbers_are_uniform_and_normal():
     assert abs(np.mean(np.abs(drawn) < 1.96) - 0.95) < 0.005
 
 
-@pytest.mark.parametrize("widget", WIDGETS)
+@pytest.mark.parametrize("widget", WIDGETS, ids=lambda made: made().name)
 class TestEveryWidget:
     def test_is_one_module_without_imports(self, widget):
         source = widget()._esm
@@ -157,3 +161,46 @@ class TestRewriteLab:
         )
         assert apart < 1e-12
         assert close > 0.1
+
+
+class TestAskModel:
+    def test_gamma_keeps_every_key_and_its_absence_does_not(self):
+        lab = AskModel(LAYERS, n_read=200)
+        assert lab.n_right()["γ on"] == len(lab.stored()) == 16
+        assert lab.n_right()["γ off"] < 8
+
+    def test_one_layer_of_the_pocket_model_holds_the_answers(self):
+        whole, first, second = (
+            AskModel(POCKET, n_read=16, erased=layer).n_right()["pocket ARMT"] for layer in range(3)
+        )
+        assert whole == first == 9
+        assert second < 3
+
+    def test_typed_pairs_are_read_instead_of_drawn_ones(self):
+        lab = AskModel(POCKET, typed="3:7, 11:2  3:9", n_read=3)
+        assert lab.pairs() == [(3, 7), (11, 2), (3, 9)]
+        assert lab.stored() == {3: 9, 11: 2}
+        assert lab.n_right() == {"pocket ARMT": 2}
+        assert "right for 2 (pocket ARMT) of 2 keys" in lab.description()
+
+    @pytest.mark.parametrize("word", ["3", "16:1", "a:b", "3:-1", "3:7:9"])
+    def test_what_is_no_pair_is_named(self, word):
+        with pytest.raises(ValueError, match=f"digits 0 to 15 such as 3:7 11:2, got '{word}'"):
+            parse_pairs(f"3:7 {word}")
+
+    def test_limits_fit_the_model(self):
+        def most(lab):
+            limits = {control["name"]: control.get("max") for control in lab.controls}
+            return limits["n_read"], limits["erased"]
+
+        assert most(AskModel(LAYERS)) == (200, 1)
+        assert most(AskModel(POCKET)) == (64, 2)
+
+    def test_files_for_the_page_hold_16_bit_weights_and_no_more(self):
+        sizes = [len(model["weights"]) for model in AskModel(LAYERS | POCKET).models]
+        assert sizes[0] < 12_000
+        assert sizes[2] < 250_000
+
+    def test_a_checkpoint_that_is_not_shipped_is_an_error(self):
+        with pytest.raises(ValueError, match=r"expected one of .*rewrite-pocket-armt.*got 'gpt'"):
+            AskModel({"model": "gpt"})

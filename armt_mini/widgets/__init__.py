@@ -1,6 +1,7 @@
 """Figures that compute in the reader's browser: one class and one JavaScript module each."""
 
+from armt_mini.widgets.ask_model import AskModel
 from armt_mini.widgets.capacity_lab import CapacityLab
 from armt_mini.widgets.rewrite_lab import RewriteLab
 
-__all__ = ["CapacityLab", "RewriteLab"]
+__all__ = ["AskModel", "CapacityLab", "RewriteLab"]

@@ -11,8 +11,10 @@ import pytest
 from playwright.sync_api import sync_playwright
 from site_pages import SITE, assert_none, settle, visit
 
-# Chromium's own errands would be connections to other hosts.
+# Nothing but this machine has an address, whatever a page asks for; and Chromium's own errands
+# would be connections to other hosts.
 FLAGS = [
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-gpu",

@@ -27,12 +27,13 @@ each_page = pytest.mark.parametrize("name", PAGES)
 each_theme = pytest.mark.parametrize("theme", THEMES)
 each_width = pytest.mark.parametrize("width", WIDTHS)
 
-BUSY = '.armt-widget[aria-busy="true"]'  # a widget that has not drawn itself yet
+ALL_DRAWN = """document.querySelectorAll('.armt-widget[aria-busy="false"]').length ===
+    document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length"""
 
 
 @contextmanager
 def visit(browser, host, **options):
-    """A page that notes what goes wrong, and from which no other host can be reached."""
+    """A page that notes what goes wrong. No other host can be reached: see FLAGS in conftest.py."""
     problems = []
     context = browser.new_context(**options)
     page = context.new_page()
@@ -40,11 +41,11 @@ def visit(browser, host, **options):
     def is_elsewhere(url):
         return urlsplit(url).scheme not in ("file", "data", "blob") and urlsplit(url).netloc != host
 
-    def block(route):
-        problems.append(f"request to another host: {route.request.url}")
-        route.abort()
+    def note(request):
+        if is_elsewhere(request.url):
+            problems.append(f"request to another host: {request.url}")
 
-    context.route(is_elsewhere, block)
+    page.on("request", note)
     page.on("websocket", lambda socket: problems.append(f"web socket: {socket.url}"))
     page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
     page.on(
@@ -66,13 +67,12 @@ def visit(browser, host, **options):
 
 def settle(page):
     """Wait until everything has arrived, the equations are typeset and the widgets drawn."""
-    page.wait_for_load_state("networkidle")
+    page.wait_for_load_state("load")
     if page.query_selector(".math.notranslate"):
         page.wait_for_function("window.MathJax?.startup?.promise")
-        page.evaluate("MathJax.startup.promise.then(() => document.fonts.ready).then(() => 0)")
-
-    if page.query_selector(".armt-widget"):
-        page.wait_for_function(f"!document.querySelector('{BUSY}')")
+        page.evaluate("MathJax.startup.promise.then(() => 0)")
+    page.evaluate("document.fonts.ready.then(() => 0)")
+    page.wait_for_function(ALL_DRAWN)
 
 
 def assert_none(what, found):

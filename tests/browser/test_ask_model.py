@@ -1,0 +1,83 @@
+"""The models that run in the built book answer as the package's do."""
+
+import pytest
+from test_every_widget import frame
+
+from armt_mini.widgets import AskModel
+
+PAGE = "chapters/07_first_training.html"
+CHECKPOINTS = {
+    "layers": {"γ on": "rewrite-layer-alone", "γ off": "rewrite-layer-alone-no-gamma"},
+    "pocket": {"pocket ARMT": "rewrite-pocket-armt"},
+}
+
+
+def widget_of(page, name):
+    return page.locator(f".armt-widget[data-name={name}]")
+
+
+def assert_answers(widget, lab):
+    """The table of a widget holds the package's answers, the sentence counts them."""
+    found, stored = lab.experiment(), lab.stored()
+    expected = [
+        [str(stored[key]), *(str(int(asked.logits[key].argmax())) for asked in found.values())]
+        if key in stored
+        else ["–"] * (1 + len(found))
+        for key in range(16)
+    ]
+    rows = widget.locator("tbody tr").all()
+    shown = [
+        [cell.inner_text().removesuffix(" ✗") for cell in row.locator("td").all()] for row in rows
+    ]
+    assert shown == expected
+    right = ", ".join(f"{n} ({label})" for label, n in lab.n_right().items())
+    assert f"{len(stored)} keys; right: {right}." in widget.locator(".armt-summary").inner_text()
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize("n_read", [1, 20, 60])
+def test_page_and_package_agree(open_page, name, n_read):
+    with open_page(f"{PAGE}#{name}.n_read={n_read}&{name}.seed=5") as page:
+        lab = AskModel(CHECKPOINTS[name], n_read=n_read, seed=5)
+        assert_answers(widget_of(page, name), lab)
+        widget_of(page, name).get_by_role("button", name="Read one more pair").press("Enter")
+        widget_of(page, name).get_by_role("button", name="Other pairs").click()
+        frame(page)
+        assert_answers(
+            widget_of(page, name), AskModel(CHECKPOINTS[name], n_read=n_read + 1, seed=6)
+        )
+
+
+@pytest.mark.parametrize("erased", [1, 2])
+def test_erasing_a_layer(open_page, erased):
+    with open_page(PAGE) as page:
+        widget = widget_of(page, "pocket")
+        for _ in range(erased):
+            widget.locator("[name=erased]").press("ArrowRight")
+        frame(page)
+        assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=8, erased=erased))
+
+
+def test_typed_pairs_and_a_slip_among_them(open_page):
+    with open_page(PAGE) as page:
+        widget = widget_of(page, "pocket")
+        widget.locator("[name=typed]").fill("3:7 11:2 3:9")
+        frame(page)
+        assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=3, typed="3:7 11:2 3:9"))
+        widget.locator("[name=typed]").press_sequentially(" 16:1")
+        frame(page)
+        assert "“16:1” is no pair" in widget.get_by_role("alert").inner_text()
+        assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=3, typed="3:7 11:2 3:9"))
+        widget.get_by_role("button", name="Reset").click()
+        frame(page)
+        assert widget.locator("[name=typed]").input_value() == ""
+        assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=8))
+
+
+def test_the_curve_is_drawn_to_its_end_in_idle_time(open_page):
+    with open_page(PAGE) as page:
+        widget_of(page, "layers").evaluate("(widget) => (window.layers = widget)")
+        page.wait_for_function("""() => {
+            const line = [...layers.querySelectorAll(".armt-chart > svg path.armt-other")].at(-1);
+            return line.getAttribute("d").split("L").length === 200;
+        }""")
