@@ -13,11 +13,13 @@ from armt_mini.widgets import base
 from armt_mini.widgets.ask_model import AskModel, parse_pairs
 from armt_mini.widgets.capacity_lab import N_VALUES, CapacityLab, chance
 from armt_mini.widgets.draws import normals, uniforms
+from armt_mini.widgets.feature_map_lab import FeatureMapLab
 from armt_mini.widgets.rewrite_lab import RewriteLab
 
 LAYERS = {"γ on": "rewrite-layer-alone", "γ off": "rewrite-layer-alone-no-gamma"}
 POCKET = {"pocket ARMT": "rewrite-pocket-armt"}
-WIDGETS = [partial(AskModel, LAYERS), partial(AskModel, POCKET), CapacityLab, RewriteLab]
+WIDGETS = [partial(AskModel, LAYERS), partial(AskModel, POCKET), CapacityLab]
+WIDGETS += [FeatureMapLab, RewriteLab]
 
 
 def test_numbers_drawn_by_lot_are_those_of_the_published_generator():
@@ -204,3 +206,27 @@ class TestAskModel:
     def test_a_checkpoint_that_is_not_shipped_is_an_error(self):
         with pytest.raises(ValueError, match=r"expected one of .*rewrite-pocket-armt.*got 'gpt'"):
             AskModel({"model": "gpt"})
+
+
+class TestFeatureMapLab:
+    def test_the_plane_is_spanned_by_two_directions_at_a_right_angle(self):
+        for d in (2, 7, 16):
+            plane = FeatureMapLab(d_memory=d).plane()
+            torch.testing.assert_close(plane @ plane.T, torch.eye(2, dtype=torch.float64))
+
+    def test_a_key_overlaps_fully_with_itself_and_not_with_its_opposite(self):
+        lab = FeatureMapLab(d_memory=12)
+        for name, found in lab.turned(0).items():
+            assert found.cosine == pytest.approx(1 if name != "elu_plus_one" else 0.98, abs=0.03)
+        opposite = lab.turned(180)
+        assert opposite["relu"].overlap == opposite["dpfp"].overlap == 0
+        assert opposite["elu_plus_one"].cosine > 0.5
+
+    def test_turning_by_the_present_angle_changes_nothing(self):
+        lab = FeatureMapLab()  # x and y at a right angle
+        for name, found in lab.turned(90).items():
+            torch.testing.assert_close(found.y, lab.features()[name].y)
+
+    def test_a_vector_without_features_overlaps_with_nothing(self):
+        found = FeatureMapLab(x1=0.0, x2=0.0).features()
+        assert found["relu"].cosine == found["dpfp"].cosine == 0

@@ -2,6 +2,7 @@
 
 from armt_mini.widgets.ask_model import AskModel
 from armt_mini.widgets.capacity_lab import CapacityLab
+from armt_mini.widgets.feature_map_lab import FeatureMapLab
 from armt_mini.widgets.rewrite_lab import RewriteLab
 
-__all__ = ["AskModel", "CapacityLab", "RewriteLab"]
+__all__ = ["AskModel", "CapacityLab", "FeatureMapLab", "RewriteLab"]

@@ -210,7 +210,7 @@ export default {
         const value = stored.get(key);
         [value ?? "–", ...answers.map((of) => largest(of[key]))].forEach((content, j) => {
           const isWrong = j > 0 && value !== undefined && content !== value;
-          cells[j].textContent = j && value === undefined ? "–" : `${content}${isWrong ? " ✗" : ""}`;
+          cells[j].textContent = `${content}${isWrong ? " ✗" : ""}`;
           cells[j].classList.toggle("armt-no", isWrong);
         });
       });
@@ -225,10 +225,8 @@ export default {
       const right = models.map(({ name }, i) => `${readers[i].right(n_read)} (${name})`).join(", ");
       panel.summary.textContent = n_read
         ? `${n_read} ${n_read === 1 ? "pair" : "pairs"} read, ${stored.size} keys; right: ${right}. ` +
-          (stored.has(asked)
-            ? `Key ${asked} holds ${stored.get(asked)}; the answer is ` +
-              `${answers.map((of, i) => `${largest(of[asked])} (${models[i].name})`).join(", ")}.`
-            : `Key ${asked} was never written.`)
+          `Key ${asked} ${stored.has(asked) ? `holds ${stored.get(asked)}` : "was never written"}; the answer is ` +
+          `${answers.map((of, i) => `${largest(of[asked])} (${models[i].name})`).join(", ")}.`
         : "Nothing is read yet.";
       drawCurve();
     });

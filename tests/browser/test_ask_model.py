@@ -20,9 +20,10 @@ def assert_answers(widget, lab):
     """The table of a widget holds the package's answers, the sentence counts them."""
     found, stored = lab.experiment(), lab.stored()
     expected = [
-        [str(stored[key]), *(str(int(asked.logits[key].argmax())) for asked in found.values())]
-        if key in stored
-        else ["–"] * (1 + len(found))
+        [
+            str(stored.get(key, "–")),
+            *(str(int(asked.logits[key].argmax())) for asked in found.values()),
+        ]
         for key in range(16)
     ]
     rows = widget.locator("tbody tr").all()
