@@ -93,9 +93,12 @@ check: $(READY)
 # Also what is slow: the chapters, the book, and its pages in a browser.
 test: check book browser
 
+# Times are taken last, by one process with nothing beside it.
 browser: book
 	$(BIN)/python tests/browser/chromium.py --install
-	$(BIN)/pytest -q -n auto --maxprocesses=4 --confcutdir=tests/browser tests/browser
+	$(BIN)/pytest -q -n auto --maxprocesses=4 --confcutdir=tests/browser \
+	    --ignore=tests/browser/test_speed.py tests/browser
+	$(BIN)/pytest -q --confcutdir=tests/browser tests/browser/test_speed.py
 
 
 # ---- the book ----------------------------------------------------------------------------------

@@ -197,3 +197,9 @@ def test_more_pairs_than_keys_is_an_error_before_the_first_step(monkeypatch):
 def test_impossible_recipes_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_after_every_step_the_caller_is_told_how_many_are_done():
+    told = []
+    history = loop.train(small(), TASK, recipe(), progress=False, after_step=told.append)
+    assert told == list(range(1, len(history) + 1))

@@ -1,25 +1,36 @@
 """What the widgets share, and the capacity lab's Python side against the chapters' formulas."""
 
 import re
+import subprocess
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import traitlets
+from test_engine import NODE
 
+import armt_mini as am
 from armt_mini import figures
 from armt_mini.widgets import base
 from armt_mini.widgets.ask_model import AskModel, parse_pairs
 from armt_mini.widgets.capacity_lab import N_VALUES, CapacityLab, chance
 from armt_mini.widgets.draws import normals, uniforms
+from armt_mini.widgets.estimator import Estimator
 from armt_mini.widgets.feature_map_lab import FeatureMapLab
+from armt_mini.widgets.player import Player
 from armt_mini.widgets.rewrite_lab import RewriteLab
+from armt_mini.widgets.segment_walk import SegmentWalk
 
 LAYERS = {"γ on": "rewrite-layer-alone", "γ off": "rewrite-layer-alone-no-gamma"}
 POCKET = {"pocket ARMT": "rewrite-pocket-armt"}
 WIDGETS = [partial(AskModel, LAYERS), partial(AskModel, POCKET), CapacityLab]
-WIDGETS += [FeatureMapLab, RewriteLab]
+FILM = {
+    "A": np.sin(np.arange(60.0)).reshape(5, 4, 3),
+    "z": np.arange(-10.0, 0.0).reshape(5, 1, 2),
+}
+MOMENTS = [f"after {n} writes" for n in range(5)]
+WIDGETS += [Estimator, FeatureMapLab, partial(Player, FILM, MOMENTS), RewriteLab, SegmentWalk]
 
 
 def test_numbers_drawn_by_lot_are_those_of_the_published_generator():
@@ -42,6 +53,12 @@ class TestEveryWidget:
         assert not re.search(r"^\s*import\b", source, re.MULTILINE)
         assert len(re.findall(r"^export\b", source, re.MULTILINE)) == 1
         assert "\nexport default {" in source
+
+    def test_is_valid_javascript(self, widget, tmp_path):
+        module = tmp_path / "widget.mjs"
+        module.write_text(widget()._esm, encoding="utf-8")
+        checked = subprocess.run([NODE, "--check", module], capture_output=True, check=False)
+        assert checked.returncode == 0, checked.stderr.decode()
 
     def test_every_control_has_a_label_and_limits(self, widget):
         for control in widget().controls:
@@ -230,3 +247,87 @@ class TestFeatureMapLab:
     def test_a_vector_without_features_overlaps_with_nothing(self):
         found = FeatureMapLab(x1=0.0, x2=0.0).features()
         assert found["relu"].cosine == found["dpfp"].cosine == 0
+
+
+class TestSegmentWalk:
+    @pytest.mark.parametrize(("n_segments", "n_layers"), [(1, 1), (1, 6), (8, 1), (5, 3), (3, 5)])
+    def test_diagonals(self, n_segments, n_layers):
+        for system in ("armt", "prmt"):
+            walk = SegmentWalk(system=system, n_segments=n_segments, n_layers=n_layers)
+            assert walk.as_soon_as_possible() == {(s, i): s + i - 1 for s, i in walk.cells()}
+        walk = SegmentWalk(system="rmt", n_segments=n_segments, n_layers=n_layers)
+        assert walk.as_soon_as_possible() == walk.one_after_another()
+
+    @pytest.mark.parametrize("system", ["armt", "rmt", "prmt"])
+    def test_what_a_cell_needs_is_what_the_model_reads(self, system):
+        """Each layer's memory after segment 2 depends on the cells of segment 1 that it needs."""
+        walk = SegmentWalk(system=system, n_segments=2, n_layers=3)
+        sizes = dict(vocab_size=8, d_model=8, n_layers=3, n_heads=2, segment_length=3)
+        sizes |= {"n_memory_tokens": 2}
+        options = {"value_std": 0.5, "embedding_std": 0.5}
+        model = {
+            "armt": lambda: am.ARMT(am.ARMTConfig(**sizes, **options, d_memory=3), seed=1),
+            "rmt": lambda: am.RMT(am.RecurrentConfig(**sizes), seed=1),
+            "prmt": lambda: am.PRMT(am.RecurrentConfig(**sizes), seed=1),
+        }[system]()
+
+        def tensors(states):
+            return [state[0] if system == "armt" else state for state in states]
+
+        def wired(cell):
+            return {cell}.union(*(wired(needed) for needed in walk.needs(cell)))
+
+        before = [
+            am.MemoryState(*(part.detach().requires_grad_() for part in state))
+            if system == "armt"
+            else state.detach().requires_grad_()
+            for state in model.memorise(torch.tensor([[1, 2, 3]]))
+        ]
+        after = tensors(model.memorise(torch.tensor([[4, 5, 6]]), before))
+        last = [3] if system == "rmt" else [1, 2, 3]  # the layers that hand something on
+        for layer, state in zip(last, after, strict=True):
+            grads = torch.autograd.grad(
+                state.square().sum(), tensors(before), retain_graph=True, allow_unused=True
+            )
+            reached = {
+                (1, i) for i, g in zip(last, grads, strict=True) if g is not None and g.any()
+            }
+            assert reached == {(s, i) for s, i in wired((2, layer)) if s == 1 and i in last}
+
+
+class TestEstimator:
+    def test_it_is_the_estimate_of_the_paper_with_wilsons_interval(self):
+        estimate, low, high = Estimator().remembered()
+        assert estimate == pytest.approx(200 * (16 * 0.844 - 1) / 15)
+        # by hand: (211/250 + z²/500 ± z √(0.844 · 0.156/250 + z²/250000)) / (1 + z²/250), z = 1.96
+        assert (low, high) == pytest.approx((156.0, 175.2), abs=0.1)
+
+    def test_guessing_remembers_nothing_and_more_questions_say_more(self):
+        assert Estimator(percent=25.0, n_values=4, n_questions=100).remembered()[0] == 0
+        few, many = (Estimator(n_questions=n).remembered() for n in (250, 1000))
+        assert many[2] - many[1] == pytest.approx((few[2] - few[1]) / 2, rel=0.02)
+
+
+class TestPlayer:
+    def test_frames_come_back_to_a_255th_of_their_scale(self):
+        player = Player(FILM, MOMENTS)
+        for frame in range(5):
+            for title, shown in player.shown(frame).items():
+                assert shown == pytest.approx(
+                    FILM[title][frame], abs=np.abs(FILM[title]).max() / 250
+                )
+
+    def test_the_slider_ends_at_the_last_frame(self):
+        assert Player(FILM, MOMENTS).controls[0]["max"] == 4
+
+    def test_a_matrix_of_zeros_can_be_played(self):
+        assert (Player({"A": np.zeros((5, 2, 2))}, MOMENTS).shown()["A"] == 0).all()
+
+    @pytest.mark.parametrize("shape", [(4, 2, 2), (5, 2), (6, 2, 2)])
+    def test_panels_of_another_length_are_named(self, shape):
+        with pytest.raises(ValueError, match=r"panels\['A'\]: expected .* with 5 frames"):
+            Player({"A": np.zeros(shape)}, MOMENTS)
+
+    def test_nothing_to_play_is_an_error(self):
+        with pytest.raises(ValueError, match="at least one of each"):
+            Player({}, MOMENTS)

@@ -7,7 +7,7 @@ goes on from its checkpoint to the same losses as one that was not.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,12 +128,14 @@ def train(
     *,
     checkpoint: str | Path | None = None,
     progress: bool = True,
+    after_step: Callable[[int], None] | None = None,
 ) -> History:
     """Train the model in place and return what happened.
 
     checkpoint: a file to write every `checkpoint_every` steps and at the end. If it exists, the
     run goes on from it. Ctrl-C (in a notebook: interrupt) ends the run after the step it is in,
-    and saves it. progress: show a progress bar on standard output.
+    and saves it. progress: show a progress bar on standard output. after_step: called after every
+    step with the number of steps that are done, to watch the model.
 
     Raises ValueError if the task has fewer keys than a stage asks for, or if the checkpoint belongs
     to another run or model, or is broken; it is left as it is. Raises FloatingPointError if a loss
@@ -169,6 +171,8 @@ def train(
             for index, stage in enumerate(config.stages):
                 while not history.is_finished(index, stage):
                     step(model, task, config, optimiser, history, index)
+                    if after_step is not None:
+                        after_step(len(history))
                     show(len(history) + history.steps_left(config.stages), history.latest())
                     stop = is_interrupted()
                     if stop or len(history) % config.checkpoint_every == 0:

@@ -1,4 +1,4 @@
-"""Every widget of the built book: every control by mouse and by keyboard, reset, links, speed."""
+"""Every widget of the built book: every control by mouse and by keyboard, reset, links."""
 
 import pytest
 from site_pages import WIDGET_PAGES, each_theme, each_width
@@ -119,24 +119,6 @@ def test_a_wrong_link_changes_nothing(open_page, name):
     )
     with open_page(f"{name}#{wrong}") as page:
         assert [shown(widget) for widget in widgets_of(page)] == before
-
-
-@each_widget_page
-def test_a_step_of_a_slider_is_drawn_within_a_frame(open_page, name):
-    """The best of several steps: whatever else this machine does can only make them later."""
-    with open_page(name) as page:
-        for widget in widgets_of(page):
-            for slider in widget.locator(".armt-controls input[type=range]").all():
-                slider.focus()
-                frame(page)
-                page.evaluate("performance.clearMeasures()")
-                for _ in range(6):
-                    slider.press("ArrowRight" if slider.input_value() == "0" else "ArrowLeft")
-                    frame(page)
-                times = page.evaluate(
-                    "performance.getEntriesByName('armt-draw').map((entry) => entry.duration)"
-                )
-                assert min(times) < 16, slider.get_attribute("name")
 
 
 @each_widget_page

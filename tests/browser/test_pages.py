@@ -5,13 +5,11 @@ phone, light and dark, served and from a folder.  Run by `make test`, after `mak
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urlsplit
 
-import pytest
 from site_pages import (
     CHAPTERS,
     ENTRY,
     PAGES,
     SITE,
-    WIDGET_PAGES,
     WIDTHS,
     assert_none,
     each_page,
@@ -47,9 +45,6 @@ WEIGHT = """() => [...performance.getEntriesByType('navigation'),
                   ...performance.getEntriesByType('resource')]
     .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
 
-FIRST_WIDGET = """() => document.querySelector('.armt-widget:not([aria-busy="true"])')
-    && performance.now()"""
-
 
 @each_page
 @each_theme
@@ -71,18 +66,6 @@ def test_page_is_whole(open_page, name, theme):
 def test_page_is_light(open_page, name):
     with open_page(name) as page:
         assert page.evaluate(WEIGHT) < 6e6
-
-
-@pytest.mark.parametrize("name", WIDGET_PAGES)
-def test_first_widget_is_drawn_within_two_seconds(browser, address, name):
-    """The best of three: whatever else this machine does can only make it later."""
-
-    def seconds():
-        with visit(browser, urlsplit(address).netloc) as (page, _):
-            page.goto(f"{address}/{name}", wait_until="commit")
-            return page.wait_for_function(FIRST_WIDGET).json_value() / 1000
-
-    assert min(seconds() for _ in range(3)) < 2
 
 
 def test_book_opens_from_a_folder(browser):
