@@ -62,7 +62,7 @@ def heatmaps(
     columns: str = "entry of the value",
     colour_label: str = "association",
     limit: float | None = None,
-    n_columns: int = 4,
+    n_columns: int = 2,
 ) -> Figure:
     """Matrices as heatmaps on one colour scale, each under its title.
 
@@ -79,7 +79,7 @@ def heatmaps(
     )
     n_columns = min(n_columns, len(arrays))
     n_rows = -(-len(arrays) // n_columns)
-    size = (min(7.2, max(4.0, 2.3 * n_columns + 0.9)), 2.5 * n_rows + 0.4)
+    size = (min(5.6, 2.3 * n_columns + 0.9), 2.5 * n_rows + 0.4)
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False)
     image = None
     for axis, (title, array) in zip(axes.flat, arrays.items(), strict=False):
@@ -89,10 +89,8 @@ def heatmaps(
         axis.locator_params(integer=True)
     for axis in axes.flat[len(arrays) :]:
         axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel(rows)
-    for axis in axes.flat[max(0, len(arrays) - n_columns) : len(arrays)]:
-        axis.set_xlabel(columns)
+    figure.supxlabel(columns, fontsize="medium")
+    figure.supylabel(rows, fontsize="medium")
     assert image is not None
     figure.colorbar(image, ax=axes, label=colour_label, shrink=0.9)
     return figure
