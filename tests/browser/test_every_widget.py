@@ -23,66 +23,60 @@ def widgets_of(page):
     return page.locator(".armt-widget").all()
 
 
+def try_slider(page, slider):
+    """To both ends and a step back by keyboard; to its middle by mouse."""
+    slider.focus()
+    for key, end in {"Home": "min", "End": "max"}.items():
+        slider.press(key)
+        assert slider.input_value() == slider.get_attribute(end)
+    slider.press("ArrowLeft")
+    assert slider.input_value() != slider.get_attribute("max")
+    box = slider.bounding_box()
+    slider.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    frame(page)
+    low, high, step = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
+    away = abs(float(slider.input_value()) - (low + high) / 2)
+    assert away <= max(step, 0.05 * (high - low))
+
+
+def try_list(page, choice):
+    options = choice.locator("option").evaluate_all("all => all.map((option) => option.value)")
+    assert len(options) > 1
+    for option in options:
+        choice.select_option(option)
+        frame(page)
+        assert choice.input_value() == option
+
+
+def try_switch(page, switch):
+    """By keyboard, and back by mouse."""
+    before = switch.is_checked()
+    switch.focus()
+    switch.press(" ")
+    frame(page)
+    assert switch.is_checked() != before
+    switch.click()
+    frame(page)
+    assert switch.is_checked() == before
+
+
+TRIES = {"input[type=range]": try_slider, "select": try_list, "input[type=checkbox]": try_switch}
+
+
 @each_widget_page
 @each_theme
 @each_width
-class TestEveryControl:
-    def test_sliders_follow_mouse_and_keyboard(self, open_page, name, theme, width):
-        with open_page(name, theme, width) as page:
-            for widget in widgets_of(page):
-                for slider in widget.locator(".armt-controls input[type=range]").all():
-                    slider.focus()
-                    for key, at in {"Home": "min", "End": "max"}.items():
-                        slider.press(key)
-                        assert slider.input_value() == slider.get_attribute(at)
-                    slider.press("ArrowLeft")
-                    by_key = slider.input_value()
-                    assert by_key != slider.get_attribute("max")
-                    box = slider.bounding_box()
-                    middle = box["width"] / 2, box["height"] / 2
-                    slider.click(position={"x": middle[0], "y": middle[1]})
-                    frame(page)
-                    value, (low, high) = (
-                        float(slider.input_value()),
-                        (float(slider.get_attribute(end)) for end in ("min", "max")),
-                    )
-                    step = float(slider.get_attribute("step"))
-                    assert abs(value - (low + high) / 2) <= max(step, 0.05 * (high - low))
-                widget.get_by_role("button", name="Reset").click()
-
-    def test_lists_and_switches_follow_the_keyboard(self, open_page, name, theme, width):
-        with open_page(name, theme, width) as page:
-            for widget in widgets_of(page):
-                for choice in widget.locator(".armt-controls select").all():
-                    options = choice.locator("option").evaluate_all(
-                        "all => all.map((o) => o.value)"
-                    )
-                    assert len(options) > 1
-                    for option in options:
-                        choice.select_option(option)
-                        frame(page)
-                        assert choice.input_value() == option
-                for switch in widget.locator(".armt-controls input[type=checkbox]").all():
-                    before = switch.is_checked()
-                    switch.focus()
-                    switch.press(" ")
-                    frame(page)
-                    assert switch.is_checked() != before
-                    switch.click()
-                    frame(page)
-                    assert switch.is_checked() == before
-
-    def test_reset_puts_everything_back(self, open_page, name, theme, width):
-        with open_page(name, theme, width) as page:
-            for widget in widgets_of(page):
-                before = shown(widget)
-                for slider in widget.locator(".armt-controls input[type=range]").all():
-                    slider.press("End")
-                    slider.press("Home")
-                    slider.press("ArrowRight")
-                widget.get_by_role("button", name="Reset").press("Enter")
-                frame(page)
-                assert shown(widget) == before
+def test_every_control_follows_mouse_and_keyboard_and_is_reset(open_page, name, theme, width):
+    with open_page(name, theme, width) as page:
+        for widget in widgets_of(page):
+            before = shown(widget)
+            for kind, try_control in TRIES.items():
+                for control in widget.locator(f".armt-controls {kind}").all():
+                    try_control(page, control)
+            assert shown(widget)[0] != before[0]
+            widget.get_by_role("button", name="Reset").press("Enter")
+            frame(page)
+            assert shown(widget) == before
 
 
 @each_widget_page
