@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -81,7 +82,7 @@ def check_like(name: str, value: Any, pattern: Any, batch: int) -> None:
 def check_at_least(least: float, **named: float | None) -> None:
     """Raise ValueError for the first of the named numbers that is not finite or below `least`."""
     for name, number in named.items():
-        if not (isinstance(number, int | float) and least <= number < math.inf):
+        if not (isinstance(number, Real) and least <= number < math.inf):
             raise ValueError(f"{name}: expected at least {least}, got {number!r}.")
 
 

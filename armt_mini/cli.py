@@ -124,7 +124,7 @@ def add_train(command: ArgumentParser) -> None:
     command.add_argument("--system", choices=RECIPES, default="layer-alone", help="what to train")
     place = "where to save (default: runs/TASK-SYSTEM-seedSEED.safetensors)"
     command.add_argument("--out", type=Path, metavar="FILE", help=place)
-    add_number(command, "seed", int, "of weights and samples", 0)
+    add_number(command, "seed", seed, "of weights and samples", 0)
     add_device(command)
     task = command.add_argument_group("task")
     add_number(task, "key_size", int, "digits in a key", 1)
@@ -145,14 +145,16 @@ def add_evaluate(command: ArgumentParser) -> None:
     pairs = f"pairs in a sample (default: those of {DEFAULT_PAIRS} that the other options allow)"
     command.add_argument("--pairs", type=int, nargs="+", metavar="N", help=pairs)
     add_number(command, "samples", int, "how many samples", 256)
-    about = "asked of each sample; the interval is exact for 1"
+    about = "asked of each sample; the interval takes answers as independent, as they are for 1"
     add_number(command, "questions", int, about, 1)
-    add_number(command, "seed", int, "of the samples", 0)
+    add_number(command, "seed", seed, "of the samples", 0)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_device(command)
 
 
-def add_number(group: Any, name: str, kind: type, about: str, default: int | None = None) -> None:
+def add_number(
+    group: Any, name: str, kind: Callable[[str], Any], about: str, default: int | None = None
+) -> None:
     about += "" if default is None else f" (default: {default})"
     option = f"--{name.replace('_', '-')}"
     group.add_argument(option, type=kind, default=default, metavar="N", help=about)
@@ -161,6 +163,13 @@ def add_number(group: Any, name: str, kind: type, about: str, default: int | Non
 def add_device(command: ArgumentParser) -> None:
     about = "auto takes the first of cuda, mps, cpu that is there (default: auto)"
     command.add_argument("--device", choices=("auto", *DEVICES), default="auto", help=about)
+
+
+def seed(text: str) -> int:
+    """A number that PyTorch takes for a seed."""
+    if (number := int(text)) >= 2**63:
+        raise argparse.ArgumentTypeError(f"expected a number below 2^63, got {text}")
+    return number
 
 
 def span(text: str) -> tuple[int, int]:
@@ -185,6 +194,8 @@ def train(options: Namespace) -> None:
     model.to(pick_device(options.device))
     name = f"{options.task}-{options.system}-seed{options.seed}.safetensors"
     file = options.out or Path("runs", name)
+    if file.is_dir():
+        raise ValueError(f"out: expected a file, {file} is a folder; name a file in it.")
     if file.exists():
         print(f"{file} is there already: going on from it.")
     try:
@@ -206,9 +217,11 @@ def evaluate(options: Namespace) -> None:
     """Ask a trained model, and print how much it knows."""
     file = find(options.file)
     about = checkpoints.read_checkpoint(file).about
-    if "task" not in about:
-        raise ValueError(f"{file} does not say which task it was trained on.")
-    task = AssociativeRetrieval(**about["task"])
+    try:
+        task = AssociativeRetrieval(**about["task"])
+    except (KeyError, TypeError):
+        raise ValueError(f"{file} does not say which task it was trained on.") from None
+    counts = not task.rewrite and task.n_values > 1  # else there is no estimate of pairs remembered
     possible = [n_pairs for n_pairs in DEFAULT_PAIRS if has_keys(task, n_pairs)]
     if not options.pairs and options.questions > possible[-1]:
         raise ValueError(
@@ -224,7 +237,7 @@ def evaluate(options: Namespace) -> None:
         score = exact_match(model, task, n_pairs, **numbers, seed=options.seed)
         row = {"pairs": n_pairs, **score._asdict(), "exact_match": score.accuracy}
         row["interval"] = score.interval()
-        if not task.rewrite:
+        if counts:
             ends = (score.accuracy, *score.interval())
             known, *interval = (pairs_remembered(end, n_pairs, task.n_values) for end in ends)
             row |= {"pairs_remembered": known, "pairs_remembered_interval": interval}
@@ -234,11 +247,11 @@ def evaluate(options: Namespace) -> None:
         print(json.dumps(said | {"provenance": checkpoints.provenance(device)}, indent=2))
         return
     heading = f"{'pairs':>6}  {'exact match':>11}  {'95 % interval':>15}"
-    print(heading + ("" if task.rewrite else f"  {'pairs remembered':>16}  {'95 % interval':>15}"))
+    print(heading + (f"  {'pairs remembered':>16}  {'95 % interval':>15}" if counts else ""))
     for row in rows:
         low, high = row["interval"]
         line = f"{row['pairs']:6d}  {row['exact_match']:11.1%}  {low:6.1%} … {high:6.1%}"
-        if not task.rewrite:
+        if counts:
             low, high = row["pairs_remembered_interval"]
             line += f"  {row['pairs_remembered']:16.1f}  {low:6.1f} … {high:6.1f}"
         print(line)

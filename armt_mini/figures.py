@@ -8,6 +8,7 @@ page.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -61,17 +62,16 @@ def heatmaps(
     rows: str = "feature of the key",
     columns: str = "entry of the value",
     colour_label: str = "association",
-    limit: float | None = None,
     n_columns: int = 2,
 ) -> Figure:
     """Matrices as heatmaps on one colour scale, each under its title.
 
-    limit: the scale runs from −limit to limit, or from 0 if no entry is negative; by default it
-    fits the largest entry of all.
+    The scale fits the largest entry of all; it is centred at 0, or begins there if no entry is
+    negative.
     """
     arrays = {title: to_numpy(matrix) for title, matrix in matrices.items()}
     lowest = min(float(array.min()) for array in arrays.values())
-    limit = limit or max(float(np.abs(array).max()) for array in arrays.values()) or 1.0
+    limit = max(float(np.abs(array).max()) for array in arrays.values()) or 1.0
     scale = (
         {"cmap": DIVERGING, "vmin": -limit, "vmax": limit}
         if lowest < 0
@@ -115,8 +115,8 @@ def curves(
     """
     axis = axis or plt.subplots()[1]
     known = {**COLOURS, **(colours or {})}
-    spare = iter(colour for colour in PALETTE if colour not in {known.get(n) for n in series})
-    for marker, (name, y) in zip(MARKERS, series.items(), strict=False):
+    spare = cycle(colour for colour in PALETTE if colour not in {known.get(n) for n in series})
+    for marker, (name, y) in zip(cycle(MARKERS), series.items(), strict=False):
         style: dict[str, Any] = {"linestyle": "--"} if name in dashed else {"marker": marker}
         colour = known.get(name) or next(spare)
         axis.plot(to_numpy(x), to_numpy(y), label=name, color=colour, **style)
@@ -144,7 +144,7 @@ def recurrence_diagram(
     up = {"arrowstyle": "->", "color": GREY, "linewidth": 1.5}
     top = n_layers - 1
     for axis, colour, (title, (label, is_each)) in zip(
-        axes.flat, (BLUE, GREEN, PINK), hands_on.items(), strict=False
+        axes.flat, cycle((BLUE, GREEN, PINK)), hands_on.items(), strict=False
     ):
         across = {"arrowstyle": "-|>", "color": colour, "linewidth": 2.5}
         axis.set(xlim=(-0.5, n_segments - 0.2), ylim=(-1.25, n_layers - 0.1), title=title)
@@ -168,4 +168,7 @@ def recurrence_diagram(
 
 def to_numpy(array: Any) -> np.ndarray:
     """A NumPy array of a tensor, array or sequence, wherever it lies."""
-    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+        array = array.float() if "bfloat16" in str(array.dtype) else array  # which NumPy lacks
+    return np.asarray(array)

@@ -113,6 +113,10 @@ def test_the_commit_is_that_of_this_checkout_and_marked_where_files_differ(
     git("commit", "-m", "first")
     clean = commit()
     assert clean.isalnum()
+    (package / "b.py").write_text("1")  # a new file is a difference too
+    assert commit() == f"{clean}-dirty"
+    (package / "b.py").unlink()
+    assert commit() == clean
     (package / "a.py").write_text("2")
     assert commit() == f"{clean}-dirty"
     monkeypatch.setattr(checkpoints, "PACKAGE", package / "site-packages" / "armt_mini")
@@ -184,7 +188,9 @@ def test_somebody_elses_file_is_an_error_that_says_so(tmp_path):
 )
 def test_a_file_of_another_version_is_an_error_of_one_line(tmp_path, changes):
     file = tmp_path / "model.safetensors"
-    save_checkpoint(file, small(), changes)
+    save_checkpoint(file, small())
+    tensors, about = read_checkpoint(file)
+    save_file(tensors, file, {"about": json.dumps(about | changes)})
     with pytest.raises(ValueError, match="holds no model of this version of armt_mini") as error:
         load_model(file)
     assert "\n" not in str(error.value)
@@ -212,3 +218,33 @@ def test_what_a_file_says_is_json(tmp_path):
     save_checkpoint(tmp_path / "model.safetensors", small(), {"n_pairs": (2, 3)})
     with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
         assert json.loads(file.metadata()["about"])["n_pairs"] == [2, 3]
+
+
+def test_a_loaded_model_does_not_change_with_its_file(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_checkpoint(file, small())
+    loaded = load_model(file)
+    with file.open("r+b") as content:  # in place, as `cp` does
+        content.seek(-100, os.SEEK_END)
+        content.write(bytes(100))
+    assert_same_weights(loaded, small())
+
+
+def test_what_is_said_about_a_model_cannot_belie_it(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_checkpoint(file, MODELS["armt"]())
+    about = read_checkpoint(file).about
+    save_checkpoint(file, small(), about | {"card": "kept"})
+    assert load_model(file).config == small().config
+    assert read_checkpoint(file).about["card"] == "kept"
+    with pytest.raises(ValueError, match=r"^extra_tensors: expected no name in model\.…, got 'mod"):
+        save_checkpoint(file, small(), {}, {"model.head": torch.zeros(1)})
+
+
+def test_a_file_whose_description_is_no_json_is_an_error(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.ones(1)}, file, {"about": "a model"})
+    with pytest.raises(
+        ValueError, match=r"^path: .*model.safetensors was not written by armt_mini"
+    ):
+        read_checkpoint(file)

@@ -3,6 +3,7 @@
 import runpy
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,3 +31,10 @@ def test_names_of_shapes_are_there_without_jaxtyping(monkeypatch):
     monkeypatch.setitem(sys.modules, "jaxtyping", None)
     found = runpy.run_path(shapes.__file__)
     assert {name: found[name] for name in shapes.__all__} == {"Float": None, "Int": None}
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_numbers_of_numpy_are_numbers():
+    checks.check_at_least(1, n_pairs=np.int64(5), eps=np.float32(1.5))
+    with pytest.raises(ValueError, match=r"^n_pairs: expected at least 1, got np.int64\(0\)"):
+        checks.check_at_least(1, n_pairs=np.int64(0))

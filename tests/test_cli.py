@@ -264,7 +264,8 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --n-memory-tokens 2", "--n-memory-tokens: layer-alone has no such"),
         ("train rewrite --system rmt --d-memory 4", "--d-memory: rmt has no such setting"),
         ("train rewrite --system prmt --d-memory 4", "--d-memory: prmt has no such setting"),
-        ("train rewrite --device cpu --out .", "is a directory|[Ii]s broken|no file"),
+        ("train rewrite --device cpu --out .", r"--out: expected a file, \. is a folder"),
+        ("train rewrite --seed 99999999999999999999", "--seed: expected a number below 2\\^63"),
         ("evaluate nothing", "no file and no shipped checkpoint is called 'nothing'"),
         ("evaluate text", "text is broken or not a safetensors file"),
         ("evaluate rewrite-layer-alone --samples 0", "--samples: expected at least 1, got 0"),
@@ -287,10 +288,19 @@ def test_bad_arguments_are_one_clear_line_and_status_two(words, message, capsys,
     assert re.search(message, last)
 
 
-def test_a_model_without_a_task_cannot_be_evaluated(trained, capsys):
-    checkpoints.save_checkpoint("b", load_model(trained))
+@pytest.mark.parametrize("about", [{}, {"task": "rewrite"}, {"task": {"rewritten": True}}])
+def test_a_model_without_a_task_cannot_be_evaluated(trained, capsys, about):
+    checkpoints.save_checkpoint("b", load_model(trained), about)
     assert main(["evaluate", "b"]) == 2
     assert "b does not say which task it was trained on" in capsys.readouterr().err
+
+
+def test_with_one_value_there_is_no_estimate_of_pairs_remembered(trained, capsys):
+    checkpoints.save_checkpoint(
+        "b", load_model(trained), {"task": {"rewrite": False, "n_values": 1}}
+    )
+    assert main(["evaluate", "b", "--pairs", "2", "--samples", "3"]) == 0
+    assert "pairs remembered" not in capsys.readouterr().out
 
 
 def test_a_training_that_fails_has_status_one(monkeypatch, capsys):

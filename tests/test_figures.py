@@ -90,3 +90,9 @@ def test_the_diagram_shows_every_cell_and_what_it_hands_on():
 
 def test_colours_of_a_palette_differ():
     assert len(set(figures.PALETTE)) == len(figures.PALETTE)
+
+
+def test_more_series_than_markers_are_all_drawn():
+    series = {str(i): [i, i] for i in range(10)}
+    axis = figures.curves([1, 2], series, x_label="x (number)", y_label="y (share)")
+    assert [line.get_label() for line in axis.lines] == list(series)

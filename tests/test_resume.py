@@ -1,5 +1,6 @@
 """A run that is stopped in any way and goes on has the losses of one that was not, to the bit."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from small_runs import STAGES, at_step, recipe, run, small
 
 import armt_mini as am
@@ -162,3 +164,24 @@ def test_a_place_that_cannot_be_written_is_found_out_before_the_first_step(tmp_p
     monkeypatch.setattr(loop, "step", lambda *_: pytest.fail("a step was made"))
     with pytest.raises(OSError, match="file"):
         run(checkpoint=tmp_path / "file" / "run.safetensors")
+
+
+def test_a_run_from_before_a_setting_came_goes_on_with_its_default(tmp_path):
+    file = tmp_path / "run.safetensors"
+    history = run(checkpoint=file)
+    tensors, about = read_checkpoint(file)
+    del about["config"]["unit_features"]  # as if this version had added it
+    save_file(tensors, file, {"about": json.dumps(about)})
+    assert run(small(1), checkpoint=file) == history
+
+
+def test_a_model_without_a_training_run_is_an_error_and_nothing_changes(tmp_path):
+    file, model = tmp_path / "run.safetensors", small(1)
+    run(checkpoint=file)
+    tensors, about = read_checkpoint(file)
+    only_weights = {name: t for name, t in tensors.items() if name.startswith("model.")}
+    save_file(only_weights, file, {"about": json.dumps(about)})
+    with pytest.raises(ValueError, match=r"^checkpoint: .* holds a model but no training run"):
+        run(model, checkpoint=file)
+    for parameter, before in zip(model.parameters(), small(1).parameters(), strict=True):
+        assert torch.equal(parameter, before)

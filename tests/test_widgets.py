@@ -216,13 +216,27 @@ class TestAskModel:
         assert most(AskModel(POCKET)) == (64, 2)
 
     def test_files_for_the_page_hold_16_bit_weights_and_no_more(self):
-        sizes = [len(model["weights"]) for model in AskModel(LAYERS | POCKET).models]
+        labs = AskModel(LAYERS), AskModel(POCKET)
+        sizes = [len(model["weights"]) for lab in labs for model in lab.models]
         assert sizes[0] < 12_000
         assert sizes[2] < 250_000
 
     def test_a_checkpoint_that_is_not_shipped_is_an_error(self):
         with pytest.raises(ValueError, match=r"expected one of .*rewrite-pocket-armt.*got 'gpt'"):
             AskModel({"model": "gpt"})
+        with pytest.raises(ValueError, match=r"^checkpoints: expected one or two, got 3"):
+            AskModel({"a": "", "b": "", "c": ""})
+
+    def test_models_of_unequal_depth_stand_side_by_side(self):
+        lab = AskModel({"layer": "rewrite-layer-alone", **POCKET}, n_read=8, erased=2)
+        found = lab.experiment()
+        assert [len(asked.states) for asked in found.values()] == [1, 2]
+        assert lab.n_right()["layer"] == len(lab.stored())  # which has no second layer to erase
+        assert lab.n_right()["pocket ARMT"] < len(lab.stored())
+
+    def test_no_more_is_read_than_the_page_reads(self):
+        assert len(AskModel(POCKET, n_read=150).pairs()) == 64
+        assert "after 1 pairs" in AskModel(LAYERS, typed="3:7", n_read=8).description()
 
 
 class TestFeatureMapLab:
@@ -331,3 +345,11 @@ class TestPlayer:
     def test_nothing_to_play_is_an_error(self):
         with pytest.raises(ValueError, match="at least one of each"):
             Player({}, MOMENTS)
+        with pytest.raises(ValueError, match=r"^panels\['A'\]: expected finite numbers"):
+            Player({"A": np.full((5, 2, 2), np.nan)}, MOMENTS)
+        with pytest.raises(ValueError, match=r"^frame: expected 0 to 4, got 50"):
+            Player(FILM, MOMENTS, frame=50)
+
+    def test_numbers_of_16_bits_are_shown_too(self):
+        frames = torch.ones(5, 2, 2, dtype=torch.bfloat16)
+        assert (Player({"A": frames}, MOMENTS).shown()["A"] == 1).all()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from armt_mini.checks import check_like, check_tokens
+from armt_mini.checks import check_like, check_tokens, check_type
 from armt_mini.configuration import MemoryConfig
 from armt_mini.linear_attention import recall
 from armt_mini.memory_state import MemoryState
@@ -42,6 +42,7 @@ class LayerAlone(nn.Module):
 
     def __init__(self, config: LayerAloneConfig, seed: int = 0) -> None:
         super().__init__()
+        check_type("config", config, LayerAloneConfig)
         self.config = config
         generator = torch.Generator().manual_seed(seed)
         d_model, d_memory = config.d_model, config.d_memory

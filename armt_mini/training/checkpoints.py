@@ -51,16 +51,21 @@ def save_checkpoint(
 ) -> None:
     """Write a model to a file, all or nothing: an interruption leaves the old file whole.
 
+    Only one process may write to a file.
+
     about: anything JSON can hold; system, configuration and provenance are added to it.
     extra_tensors: stored beside the weights; their names must not begin with "model.".
-    Raises ValueError for a model that is none of SYSTEMS.
+    Raises ValueError for such a name, and for a model that is none of SYSTEMS.
     """
     from safetensors.torch import save
 
     device = next(model.parameters()).device
-    about = {**describe_model(model), "provenance": provenance(device), **(about or {})}
+    about = {**(about or {}), **describe_model(model), "provenance": provenance(device)}
+    extra_tensors = extra_tensors or {}
+    if clash := [name for name in extra_tensors if name.startswith(WEIGHTS)]:
+        raise ValueError(f"extra_tensors: expected no name in {WEIGHTS}…, got {clash[0]!r}.")
     weights = {WEIGHTS + name: t.contiguous() for name, t in model.state_dict().items()}
-    content = save({**weights, **(extra_tensors or {})}, {"about": json.dumps(about)})
+    content = save({**weights, **extra_tensors}, {"about": json.dumps(about)})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
@@ -83,10 +88,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["about"])
-            return Checkpoint({name: file.get_tensor(name) for name in file.keys()}, about)
+            # Copies: what the file gives are views of it, which change or break when it does.
+            return Checkpoint({name: file.get_tensor(name).clone() for name in file.keys()}, about)
     except SafetensorError as error:
         raise ValueError(f"path: {path} is broken or not a safetensors file ({error}).") from error
-    except KeyError:
+    except (KeyError, json.JSONDecodeError):
         raise ValueError(f"path: {path} was not written by armt_mini (no 'about' in it).") from None
 
 
@@ -98,8 +104,8 @@ def load_model(path: str | Path) -> nn.Module:
     tensors, about = read_checkpoint(path)
     weights = {n.removeprefix(WEIGHTS): t for n, t in tensors.items() if n.startswith(WEIGHTS)}
     try:
-        model_type, config_type = SYSTEMS[about["system"]]
-        model = model_type(config_type(**about["config"]))
+        model_type, _ = SYSTEMS[about["system"]]
+        model = model_type(config_of(about))
         model.load_state_dict(weights, assign=True)  # assign: keeps the file's precision
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         what = " ".join(str(error).split())  # PyTorch's message has several lines
@@ -107,6 +113,15 @@ def load_model(path: str | Path) -> nn.Module:
             f"path: {path} holds no model of this version of armt_mini ({what})."
         ) from error
     return model
+
+
+def config_of(about: Mapping[str, Any]) -> Any:
+    """The configuration that a file speaks of; a setting that came later has its default.
+
+    Raises KeyError, TypeError or ValueError if this version has no such system or setting.
+    """
+    _, config_type = SYSTEMS[about["system"]]
+    return config_type(**about["config"])
 
 
 def shipped_checkpoints() -> dict[str, Path]:
@@ -160,9 +175,17 @@ def provenance(device: torch.device | str = "cpu") -> dict[str, str | None]:
 
 @cache  # of the code as it was when first asked
 def commit() -> str | None:
-    """The commit of this checkout, "-dirty" if files differ from it; None outside a checkout."""
+    """The commit of this checkout; None outside of one.
+
+    "-dirty" is added if files differ from it, or if the package has files that are not in it.
+    """
     if not (PACKAGE.parent / ".git").exists() or shutil.which("git") is None:
         return None  # installed, maybe inside a repository that is not ours
-    git = ["git", "-C", str(PACKAGE), "describe", "--always", "--dirty"]
-    answer = subprocess.run(git, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or None
+
+    def git(*command: str) -> str:
+        words = ["git", "-C", str(PACKAGE), *command]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+    name = git("describe", "--always", "--dirty")
+    is_new = name and not name.endswith("-dirty") and git("status", "--porcelain", "--", ".")
+    return (f"{name}-dirty" if is_new else name) or None

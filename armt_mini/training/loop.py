@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from armt_mini.checks import check_at_least
+from armt_mini.checks import check_at_least, check_type
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
 from armt_mini.training.evaluation import answer_logits
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
@@ -39,7 +39,10 @@ class Stage:
     until: float = 1.01
 
     def __post_init__(self) -> None:
+        check_type("n_pairs", self.n_pairs, tuple)
         fewest, most = self.n_pairs
+        for number in (fewest, most, self.max_steps):
+            check_type("n_pairs and max_steps", number, int)
         check_at_least(1, fewest_pairs=fewest, max_steps=self.max_steps)
         check_at_least(fewest, most_pairs=most)
         check_at_least(0, until=self.until)
@@ -72,6 +75,7 @@ class TrainingConfig:
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
         check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
         if self.n_questions is not None:
+            check_type("n_questions", self.n_questions, int)
             check_at_least(1, n_questions=self.n_questions)
 
     def stage_learning_rate(self, index: int, steps: int) -> float:

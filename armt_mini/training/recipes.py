@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from armt_mini.baselines.layer_alone import LayerAlone
-from armt_mini.checks import check_at_least
+from armt_mini.checks import check_at_least, check_one_of
 from armt_mini.tasks.associative_retrieval import VOCAB_SIZE, AssociativeRetrieval
 from armt_mini.training.checkpoints import SYSTEMS
 from armt_mini.training.loop import Stage, TrainingConfig
@@ -51,13 +51,14 @@ def new_run(
     task has keys. seed: of the weights and of the samples. Raises ValueError for a setting that
     this system does not have, and for numbers that do not fit.
     """
+    check_one_of("name", name, tuple(RECIPES))
     model_type, config_type = SYSTEMS[RECIPES[name]["system"]]
     recipe = RECIPES[name] | changes
-    known = {"system", "pairs", "steps", "until"}.union(
+    known = {"pairs", "steps", "until"}.union(
         field.name for kind in (config_type, TrainingConfig) for field in fields(kind)
     )
-    for setting in recipe:
-        if setting not in known:
+    for setting in changes:
+        if setting not in known - {"vocab_size", "segment_length", "stages"}:
             raise ValueError(f"{setting}: {name} has no such setting; leave it out.")
     if model_type is LayerAlone and task.key_size > 1:
         raise ValueError(
@@ -71,7 +72,10 @@ def new_run(
         if "pairs" in changes or has_keys(task, pairs[1])
     ]
     recipe |= {"vocab_size": VOCAB_SIZE, "segment_length": task.pair_length, "stages": stages}
-    recipe |= {"attention_std": recipe["d_model"] ** -0.5, "seed": seed}
+    recipe |= {
+        "seed": seed,
+        "attention_std": recipe.get("attention_std", recipe["d_model"] ** -0.5),
+    }
 
     def filled(kind: Any) -> Any:
         return kind(**{f.name: recipe[f.name] for f in fields(kind) if f.name in recipe})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -47,7 +48,10 @@ def load_released_weights(arrays: Mapping[str, ArrayLike], config: ARMTConfig) -
     arrays: its state dict, as tensors or NumPy arrays. Raises ValueError when a weight is missing,
     is not known, or has another shape than the configuration says.
     """
-    tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
+    tensors = {
+        name: array if isinstance(array, torch.Tensor) else torch.tensor(np.asarray(array))
+        for name, array in arrays.items()
+    }
     names = dict(MODEL_NAMES)
     if config.tied_head:
         names.pop("head")

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from armt_mini.training.checkpoints import WEIGHTS, describe_model, read_checkpoint, save_checkpoint
+from armt_mini.training.checkpoints import (
+    WEIGHTS,
+    config_of,
+    describe_model,
+    read_checkpoint,
+    save_checkpoint,
+)
 
 
 def save_run(
@@ -49,6 +57,8 @@ def resume(
         kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
         for kind in (WEIGHTS, "optimiser.", "history.")
     }
+    with suppress(KeyError, TypeError, ValueError):  # else the comparison says what is wrong
+        about = about | {"config": asdict(config_of(about))}
     theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
     ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
     ours["dtype"] = dtypes(model.state_dict())
@@ -59,6 +69,11 @@ def resume(
                 f"checkpoint: {path} belongs to another run: its {name} is {theirs.get(name)}, "
                 f"expected {expected}; use another file, or remove this one."
             )
+    if missing := {"stage", "n_pairs", "loss", "accuracy"} - set(saved["history."]):
+        raise ValueError(
+            f"checkpoint: {path} holds a model but no training run (no {min(missing)} in its "
+            f"history); use another file."
+        )
     model.load_state_dict(saved[WEIGHTS])
     state = optimiser.state_dict()
     for name, tensor in saved["optimiser."].items():

@@ -86,18 +86,21 @@ export default {
     const panel = new Panel(model, el, "Ask a model", ["seed", "typed"]);
     const n_most = panel.limits.n_read.max;
     const models = model.get("models").map(({ name, weights }) => ({ name, model: loadModel(weights) }));
-    const nLayers = panel.limits.erased.max;
+    const depths = models.map((one) => one.model.emptyStates().length);
 
     const input = element("input", { type: "text", name: "typed", placeholder: "drawn by lot; or type 3:7 11:2 3:9" });
     const problem = element("p", { class: "armt-problem", role: "alert" });
-    input.addEventListener("input", () => panel.set("typed", input.value));
+    input.addEventListener("input", () => {
+      panel.set("typed", input.value);
+      panel.set("n_read", 1); // a text of one's own is read from its start
+    });
     panel.controls.after(
       element("label", { class: "armt-text" }, element("span", {}, panel.limits.typed.label), input),
       problem,
     );
     const length = () => parsePairs(model.get("typed")).pairs.length || n_most;
     panel.addButton("Read one more pair", () =>
-      panel.set("n_read", Math.min(model.get("n_read"), length()) + 1),
+      panel.set("n_read", Math.min(model.get("n_read") + 1, length())),
     );
     panel.addButton("Other pairs", () => {
       panel.set("typed", "");
@@ -107,10 +110,10 @@ export default {
     const text = element("p", { class: "armt-wide armt-pairs" });
     panel.add({ element: text });
     const places = models.flatMap(({ name }, i) =>
-      Array.from({ length: nLayers }, (_, layer) => ({
+      Array.from({ length: depths[i] }, (_, layer) => ({
         model: i,
         layer,
-        title: nLayers > 1 ? `${name}, layer ${layer + 1}` : name,
+        title: depths[i] > 1 ? `${name}, layer ${layer + 1}` : name,
       })),
     );
     const sideBySide = (part) => {
@@ -196,7 +199,9 @@ export default {
       text.textContent = n_read ? `Read: ${n_read > 12 ? "… " : ""}${words.slice(-12).join(" ")}` : "Nothing read yet.";
       const states = readers.map((reader) => reader.statesAfter(n_read));
       const limitOf = (part, layer) =>
-        Math.max(...states.map((all) => all[layer][part].reduce((most, x) => Math.max(most, Math.abs(x)), 0)));
+        Math.max(
+          ...states.map((all) => (all[layer]?.[part] ?? []).reduce((most, x) => Math.max(most, Math.abs(x)), 0)),
+        );
       places.forEach(({ model: i, layer }, place) => {
         const { associations, normaliser, dKey, dValue } = states[i][layer];
         matrices[place].draw(associations, dKey, dValue, limitOf("associations", layer));
@@ -224,7 +229,7 @@ export default {
       });
       const right = models.map(({ name }, i) => `${readers[i].right(n_read)} (${name})`).join(", ");
       panel.summary.textContent = n_read
-        ? `${n_read} ${n_read === 1 ? "pair" : "pairs"} read, ${stored.size} keys; right: ${right}. ` +
+        ? `${n_read} ${n_read === 1 ? "pair" : "pairs"} read, ${stored.size} ${stored.size === 1 ? "key" : "keys"}; right: ${right}. ` +
           `Key ${asked} ${stored.has(asked) ? `holds ${stored.get(asked)}` : "was never written"}; the answer is ` +
           `${answers.map((of, i) => `${largest(of[asked])} (${models[i].name})`).join(", ")}.`
         : "Nothing is read yet.";

@@ -53,7 +53,9 @@ class AskModel(Widget):
     models = traitlets.List(help="name and file of each model").tag(sync=True)
 
     def __init__(self, checkpoints: dict[str, str], **settings: Any) -> None:
-        """Raises ValueError for a checkpoint that is not shipped."""
+        """Raises ValueError for a checkpoint that is not shipped, and unless there are 1 or 2."""
+        if not 1 <= len(checkpoints) <= 2:
+            raise ValueError(f"checkpoints: expected one or two, got {len(checkpoints)}.")
         super().__init__(checkpoints=checkpoints, **settings)
         loaded = [in_16_bits(name) for name in checkpoints.values()]
         self.models = [
@@ -61,7 +63,8 @@ class AskModel(Widget):
             for label, (_, file) in zip(checkpoints, loaded, strict=True)
         ]
         n_layers = max(len(model.empty_states(1)) for model, _ in loaded)
-        most = {"n_read": N_MOST.get(n_layers, N_MOST_OF_DEEPER), "erased": n_layers}
+        self.n_most = N_MOST.get(n_layers, N_MOST_OF_DEEPER)
+        most = {"n_read": self.n_most, "erased": n_layers}
         self.controls = [
             control | {"max": most.get(control["name"], control.get("max"))}
             if "max" in control
@@ -72,8 +75,8 @@ class AskModel(Widget):
     def pairs(self) -> list[tuple[int, int]]:
         """All pairs of the text: key and value."""
         if typed := parse_pairs(self.typed):
-            return typed
-        drawn = (N_DIGITS * uniforms(self.seed, 2 * N_MOST[1])).astype(int).reshape(-1, 2)
+            return typed[: self.n_most]
+        drawn = (N_DIGITS * uniforms(self.seed, 2 * self.n_most)).astype(int).reshape(-1, 2)
         return [(key, value) for key, value in drawn.tolist()]
 
     def stored(self) -> dict[int, int]:
@@ -91,7 +94,7 @@ class AskModel(Widget):
             states = model.empty_states(1)
             if tokens:
                 states = model.memorise(torch.tensor([tokens]).flatten(1), states)
-            if self.erased:
+            if 0 < self.erased <= len(states):
                 states[self.erased - 1] = model.empty_states(1)[self.erased - 1]
             found[label] = Asked(states, model.ask(questions, states)[0, :, -1])
         return found
@@ -130,7 +133,8 @@ class AskModel(Widget):
     def description(self) -> str:
         right = " and ".join(f"{n} ({label})" for label, n in self.n_right().items())
         n_keys = len(self.stored())
-        return f"A trained model after {self.n_read} pairs: right for {right} of {n_keys} keys."
+        n_read = min(self.n_read, len(self.pairs()))
+        return f"A trained model after {n_read} pairs: right for {right} of {n_keys} keys."
 
 
 def parse_pairs(text: str) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -97,7 +98,7 @@ class Widget(anywidget.AnyWidget):
         display(data, raw=True)
         display(
             HTML(
-                f'<div class="armt-static"><img alt="{self.description()}" '
+                f'<div class="armt-static"><img alt="{escape(self.description())}" '
                 f'src="data:image/png;base64,{source}"></div>'
             )
         )
@@ -111,6 +112,6 @@ def limits(trait: Any) -> dict[str, Any]:
     found = {"name": trait.name, "label": trait.metadata["label"]}
     if "options" in trait.metadata:
         return found | {"options": list(trait.metadata["options"].items())}
-    if isinstance(trait, (traitlets.Bool, traitlets.Unicode, traitlets.List)):
+    if isinstance(trait, (traitlets.Bool, traitlets.Unicode)):
         return found
     return found | {"min": trait.min, "max": trait.max, "step": trait.metadata.get("step", 1)}

@@ -134,10 +134,12 @@ export default {
       });
       const words = found.map((overlap, i) => `${readable(overlap)} (${MAPS[maps[i].name]})`).join(", ");
       panel.summary.textContent =
-        `x and y are ${readable(Math.round(Math.min(between, 360 - between)))}° apart; ` +
+        (length && (x1 || x2)
+          ? `x and y are ${readable(Math.round(Math.min(between, 360 - between)))}° apart; `
+          : "A key of length zero has no direction; ") +
         `the overlap of their features at length one is ${words}.`;
       curves.draw(
-        { lines, points: found.map((overlap) => [between, overlap, "armt-point"]) },
+        { lines, points: found.map((overlap, i) => [between, overlap, `armt-point ${STYLES[maps[i].name]}`]) },
         [0, 360, 0, 1],
         `Overlap against the angle from x to y; now ${words}`,
       );

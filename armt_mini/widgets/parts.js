@@ -185,17 +185,11 @@ export class Panel {
 function allowed(value, limits, otherwise) {
   if (limits.options) return limits.options.some(([option]) => option === value) ? value : otherwise;
   if (typeof otherwise === "string") return `${value}`;
-  if (Array.isArray(otherwise)) return Array.isArray(value) ? value : wholeNumbers(value);
   if (limits.min === undefined) return { true: true, false: false }[value] ?? otherwise;
   const number = Number(value);
   if (value === "" || !Number.isFinite(number)) return otherwise;
   const steps = Math.round((Math.min(limits.max, Math.max(limits.min, number)) - limits.min) / limits.step);
   return Number((limits.min + steps * limits.step).toFixed(6));
-}
-
-/** "1,3" -> [1, 3] */
-function wholeNumbers(text) {
-  return text.split(",").filter((part) => /^\d+$/.test(part)).map(Number);
 }
 
 // ---- views -------------------------------------------------------------------------------------
@@ -225,6 +219,7 @@ export function heatmap(title) {
       canvas.width = columns;
       canvas.height = rows;
       canvas.style.aspectRatio = `${columns} / ${rows}`;
+      canvas.style.minHeight = `${14 * Math.min(rows, 2)}px`; // a long row stays visible
       const image = new ImageData(columns, rows);
       for (let i = 0; i < values.length; i++) {
         const share = limit ? Math.min(1, Math.abs(values[i]) / limit) : 0;

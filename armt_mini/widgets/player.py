@@ -36,7 +36,8 @@ class Player(Widget):
     def __init__(
         self, panels: Mapping[str, ArrayLike], moments: Sequence[str], **settings: Any
     ) -> None:
-        """Raises ValueError where the panels are not as long as the moments, or there are none."""
+        """Raises ValueError where the panels are not as long as the moments, or there are
+        none, and for entries that are not finite."""
         arrays = {title: figures.to_numpy(frames) for title, frames in panels.items()}
         for title, array in arrays.items():
             if array.ndim != 3 or len(array) != len(moments):
@@ -44,9 +45,15 @@ class Player(Widget):
                     f"panels[{title!r}]: expected (frames, rows, columns) with {len(moments)} "
                     f"frames, as many as moments, got shape {array.shape}."
                 )
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    f"panels[{title!r}]: expected finite numbers, got NaN or infinity."
+                )
         if not arrays or not moments:
             raise ValueError("panels and moments: expected at least one of each, got none.")
         super().__init__(**settings)
+        if self.frame >= len(moments):
+            raise ValueError(f"frame: expected 0 to {len(moments) - 1}, got {self.frame}.")
         self.moments = list(moments)
         self.panels = [in_bytes(title, array) for title, array in arrays.items()]
         self.controls = [control | {"max": len(moments) - 1} for control in self.controls]

@@ -22,10 +22,10 @@ VALUES = torch.tensor([[10, 0], [0, 10], [6, 6], [-8, 4]], dtype=torch.float64)
 """v₁ to v₄ of the chapter; then they come round again."""
 
 SCHEDULES = {
-    "once": "each segment writes a new value",
-    "same": "each segment writes the same value",
-    "first_twice": "the first segment writes two values",
-    "later_twice": "later segments write their value twice",
+    "once": "a new value",
+    "same": "the same value",
+    "first_twice": "first: two values",
+    "later_twice": "later: twice each",
 }
 RULES = {"γ on": "gamma", "γ off": "delta"}
 
@@ -50,7 +50,7 @@ class RewriteLab(Widget):
 
     n_segments = traitlets.Int(2, min=0, max=N_MOST).tag(sync=True, label="Segments read")
     schedule = traitlets.Enum(list(SCHEDULES), "once").tag(
-        sync=True, label="What is written", options=SCHEDULES
+        sync=True, label="A segment writes", options=SCHEDULES
     )
     strength = traitlets.Float(1, min=0.05, max=1).tag(sync=True, label="Strength β", step=0.05)
     clip_gamma = traitlets.Bool(True).tag(sync=True, label="γ clipped to 0 … 1")

@@ -32,7 +32,10 @@ def assert_answers(widget, lab):
     ]
     assert shown == expected
     right = ", ".join(f"{n} ({label})" for label, n in lab.n_right().items())
-    assert f"{len(stored)} keys; right: {right}." in widget.locator(".armt-summary").inner_text()
+    assert (
+        f"{len(stored)} {'key' if len(stored) == 1 else 'keys'}; right: {right}."
+        in widget.locator(".armt-summary").inner_text()
+    )
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
@@ -59,16 +62,21 @@ def test_erasing_a_layer(open_page, erased):
         assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=8, erased=erased))
 
 
-def test_typed_pairs_and_a_slip_among_them(open_page):
+def test_typed_pairs_are_read_one_by_one_and_a_slip_among_them_is_left_out(open_page):
+    text = "3:7 11:2 3:9"
     with open_page(PAGE) as page:
         widget = widget_of(page, "pocket")
-        widget.locator("[name=typed]").fill("3:7 11:2 3:9")
-        frame(page)
-        assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=3, typed="3:7 11:2 3:9"))
+        widget.locator("[name=typed]").fill(text)
+        for n_read in (1, 2, 3, 3):  # after the last pair there is no other
+            frame(page)
+            assert widget.locator("[name=n_read]").input_value() == str(n_read)
+            assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=n_read, typed=text))
+            widget.get_by_role("button", name="Read one more pair").click()
+        widget.locator("[name=typed]").press("End")
         widget.locator("[name=typed]").press_sequentially(" 16:1")
         frame(page)
         assert "“16:1” is no pair" in widget.get_by_role("alert").inner_text()
-        assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=3, typed="3:7 11:2 3:9"))
+        assert_answers(widget, AskModel(CHECKPOINTS["pocket"], n_read=1, typed=text))
         widget.get_by_role("button", name="Reset").click()
         frame(page)
         assert widget.locator("[name=typed]").input_value() == ""
