@@ -108,7 +108,7 @@ export default {
       panel.summary.textContent =
         `Tick ${tick}: ${done[0]} of ${cells.length} cells done one after another, ${done[1]} as soon as possible. ` +
         `They need ${last[0]} and ${last[1]} ticks.` +
-        (now ? ` Left, segment ${now.segment}, layer ${now.layer} takes ${needs.join(" and ") || "nothing from before"}.` : "");
+        (now ? ` One after another, segment ${now.segment}, layer ${now.layer} takes ${needs.join(" and ") || "nothing from before"}.` : "");
     });
   },
 };
