@@ -237,7 +237,7 @@ export function heatmap(title) {
 
 const WIDTH = 360;
 const HEIGHT = 240;
-const LEFT = 46;
+const LEFT = 52;
 const BOTTOM = 40;
 const MARGIN = 10;
 
