@@ -44,6 +44,8 @@ function plane(move) {
       shape("circle", { r: 7, class: style }),
       label,
     );
+    const keepFromScrolling = (event) => event.preventDefault(); // beside it a finger scrolls the page
+    handle.addEventListener("touchstart", keepFromScrolling, { passive: false });
     handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
     handle.addEventListener("pointermove", (event) => {
       if (!handle.hasPointerCapture(event.pointerId)) return;

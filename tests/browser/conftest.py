@@ -58,15 +58,19 @@ def browser():
 def open_page(browser, address):
     """`with open_page("chapters/x.html", theme="dark", width=390) as page`: settled.
 
+    At 390 pixels it is a phone, with a finger. `from_folder`: the file itself, not served.
+
     Leaving it fails the test if anything was wrong: an error or a warning in the console, a request
     that failed or went to another host.
     """
 
     @contextmanager
-    def open_page(name, theme="light", width=1280):
-        host, viewport = urlsplit(address).netloc, {"width": width, "height": 900}
-        with visit(browser, host, color_scheme=theme, viewport=viewport) as (page, problems):
-            page.goto(f"{address}/{name}")
+    def open_page(name, theme="light", width=1280, from_folder=False):
+        root = SITE.as_uri() if from_folder else address
+        view = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
+        view |= {"is_mobile": width == 390, "has_touch": width == 390}
+        with visit(browser, urlsplit(root).netloc, **view) as (page, problems):
+            page.goto(f"{root}/{name}")
             settle(page)
             yield page
             assert_none("problems", problems)

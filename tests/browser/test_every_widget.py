@@ -5,13 +5,17 @@ from site_pages import WIDGET_PAGES, each_theme, each_width
 
 each_widget_page = pytest.mark.parametrize("name", WIDGET_PAGES)
 
-STATE = """(widget) => Object.fromEntries([...widget.querySelectorAll('.armt-controls [name]')].map(
-    (input) => [input.name, input.type === 'checkbox' ? input.checked : input.value]))"""
+STATE = """(widget) => [
+    Object.fromEntries([...widget.querySelectorAll("[name]")].map(
+        (input) => [input.name, input.type === "checkbox" ? input.checked : input.value])),
+    widget.querySelector(".armt-summary").textContent,
+    [...widget.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()),
+]"""
 
 
 def shown(widget):
-    """What the controls and the sentence of a widget say."""
-    return widget.evaluate(STATE), widget.locator(".armt-summary").inner_text()
+    """What the controls, the sentence and the matrices of a widget say."""
+    return widget.evaluate(STATE)
 
 
 def frame(page):
@@ -40,12 +44,19 @@ def try_slider(page, slider):
 
 
 def try_list(page, choice):
+    """To its end and its start by keyboard; opened by mouse. The open list is drawn by the system,
+    where no mouse of a test reaches it."""
     options = choice.locator("option").evaluate_all("all => all.map((option) => option.value)")
-    assert len(options) > 1
-    for option in options:
-        choice.select_option(option)
+    choice.focus()
+    for key, option in {"End": options[-1], "Home": options[0]}.items():
+        choice.press(key)
         frame(page)
         assert choice.input_value() == option
+    choice.click()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    frame(page)
+    assert choice.input_value() == options[1]
 
 
 def try_switch(page, switch):
@@ -60,7 +71,47 @@ def try_switch(page, switch):
     assert switch.is_checked() == before
 
 
-TRIES = {"input[type=range]": try_slider, "select": try_list, "input[type=checkbox]": try_switch}
+def try_text(page, text):
+    text.click()
+    text.press_sequentially("3:7 11:2")
+    frame(page)
+    assert text.input_value() == "3:7 11:2"
+
+
+TRIES = {
+    "input[type=range]": try_slider,
+    "select": try_list,
+    "input[type=checkbox]": try_switch,
+    "input[type=text]": try_text,
+}
+
+
+def try_controls(page, widget):
+    for kind, try_control in TRIES.items():
+        for control in widget.locator(kind).all():
+            try_control(page, control)
+
+
+def try_button(page, widget, name):
+    """By mouse and by keyboard, from one state that is not the first: the same happens."""
+    button, found = widget.get_by_role("button", name=name, exact=True), []
+    for press in (button.click, lambda: button.press("Enter"), lambda: button.press(" ")):
+        widget.get_by_role("button", name="Reset").click()
+        for slider in widget.locator("input[type=range]").all():
+            slider.press("ArrowRight")
+        frame(page)
+        before = shown(widget)
+        press()
+        frame(page)
+        found.append(shown(widget))
+        assert found[-1] != before
+    assert found[0] == found[1] == found[2]
+
+
+def buttons_of(widget):
+    """Names of the buttons that act at once: playing is tried in test_player_and_estimator.py."""
+    names = widget.get_by_role("button").all_inner_texts()
+    return [name for name in names if name not in ("Reset", "Play")]
 
 
 @each_widget_page
@@ -70,22 +121,31 @@ def test_every_control_follows_mouse_and_keyboard_and_is_reset(open_page, name, 
     with open_page(name, theme, width) as page:
         for widget in widgets_of(page):
             before = shown(widget)
-            for kind, try_control in TRIES.items():
-                for control in widget.locator(f".armt-controls {kind}").all():
-                    try_control(page, control)
-            assert shown(widget)[0] != before[0]
+            try_controls(page, widget)
+            assert shown(widget) != before
+            for button in buttons_of(widget):
+                try_button(page, widget, button)
             widget.get_by_role("button", name="Reset").press("Enter")
             frame(page)
             assert shown(widget) == before
 
 
 @each_widget_page
-def test_a_link_carries_the_state_of_every_widget(open_page, browser, address, name):
+def test_widgets_work_from_a_folder(open_page, name):
+    with open_page(name, from_folder=True) as page:
+        for widget in widgets_of(page):
+            before = shown(widget)
+            try_controls(page, widget)
+            assert shown(widget) != before
+
+
+@each_widget_page
+def test_a_link_carries_the_state_of_every_widget(open_page, name):
     with open_page(name) as page:
         for widget in widgets_of(page):
-            for slider in widget.locator(".armt-controls input[type=range]").all()[:2]:
-                slider.press("End")
-                slider.press("ArrowLeft")
+            try_controls(page, widget)
+            for switch in widget.locator("input[type=checkbox]").all():
+                switch.click()
         frame(page)
         page.wait_for_timeout(600)  # the address follows a quarter of a second later
         states, link = [shown(widget) for widget in widgets_of(page)], page.url
@@ -94,11 +154,14 @@ def test_a_link_carries_the_state_of_every_widget(open_page, browser, address, n
         assert [shown(widget) for widget in widgets_of(page)] == states
 
 
+GIVEN_VALUES = "[name]:not([type=text])"  # a text may be anything; its widget says what is wrong
+
+
 @each_widget_page
 def test_a_wrong_link_changes_nothing(open_page, name):
     with open_page(name) as page:
         names = [
-            [control.get_attribute("name") for control in widget.locator("[name]").all()]
+            [control.get_attribute("name") for control in widget.locator(GIVEN_VALUES).all()]
             for widget in widgets_of(page)
         ]
         before = [shown(widget) for widget in widgets_of(page)]
@@ -116,10 +179,12 @@ def test_a_wrong_link_changes_nothing(open_page, name):
 
 
 @each_widget_page
-def test_print_shows_the_static_figure_instead(open_page, name):
-    with open_page(name) as page:
+@each_theme
+def test_print_shows_the_static_figure_instead(open_page, name, theme):
+    with open_page(name, theme) as page:
         assert page.locator(".armt-static").count() == page.locator(".armt-widget").count()
-        assert not any(figure.is_visible() for figure in page.locator(".armt-static").all())
+        for part in (".armt-static", ".output:has(> .armt-static)"):
+            assert not any(figure.is_visible() for figure in page.locator(part).all())
         page.emulate_media(media="print")
         assert all(figure.is_visible() for figure in page.locator(".armt-static").all())
         assert not any(widget.is_visible() for widget in widgets_of(page))

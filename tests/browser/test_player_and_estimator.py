@@ -1,9 +1,13 @@
 """Players play, and the estimator of the built book gives the package's numbers."""
 
+import base64
+import json
+
+import numpy as np
 import pytest
+from drawn import Chart, assert_matrix, numbers
 from test_ask_model import widget_of
 from test_every_widget import frame
-from test_rewrite_lab import numbers
 
 from armt_mini.widgets import Estimator
 
@@ -19,6 +23,34 @@ def test_the_estimator_agrees_with_the_package(open_page):
         estimate, low, high = estimator.remembered()
         assert found[:2] == list(estimator.score())
         assert (found[2], found[5], found[6]) == pytest.approx((estimate, low, high), abs=0.051)
+        chart = Chart(widget_of(page, "estimator"), "Pairs remembered, by exact match")
+        assert chart.points() == pytest.approx(np.array([[61.43, estimate]]), abs=0.1)
+        assert chart.line("armt-interval")[:, 1] == pytest.approx([low, high], abs=0.1)
+
+
+def frames_of(page, name):
+    """What the notebook stored for a player: title and matrices (frames, rows, columns)."""
+    saved = json.loads(
+        page.locator("script[type='application/vnd.jupyter.widget-state+json']").inner_text()
+    )
+    (model,) = (m for m in saved["state"].values() if m["state"].get("name") == name)
+    frames = {}
+    for panel, buffer in zip(model["state"]["panels"], model["buffers"], strict=True):
+        steps = np.frombuffer(base64.b64decode(buffer["data"]), np.int8) / 127
+        frames[panel["title"]] = panel["limit"] * steps.reshape(-1, panel["rows"], panel["columns"])
+    return frames
+
+
+@pytest.mark.parametrize("name", ["training", "in-use"])
+def test_a_player_shows_the_frames_of_the_notebook(open_page, name):
+    with open_page(PAGE) as page:
+        player = widget_of(page, name)
+        for key in ("Home", "PageUp", "End"):
+            player.locator("[name=frame]").press(key)
+            frame(page)
+            shown = int(player.locator("[name=frame]").input_value())
+            for title, frames in frames_of(page, name).items():
+                assert_matrix(player, title, frames[shown])
 
 
 @pytest.mark.parametrize("name", ["training", "in-use"])

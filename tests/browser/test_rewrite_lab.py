@@ -1,8 +1,8 @@
 """The rewrite lab of the built book shows what the package computes."""
 
-import re
-
+import numpy as np
 import pytest
+from drawn import Chart, assert_matrix, numbers
 from test_every_widget import frame
 
 from armt_mini.widgets import RewriteLab
@@ -19,21 +19,28 @@ PRESETS = {
 }
 
 
-def numbers(text):
-    return [float(x) for x in re.findall(r"-?\d+\.?\d*(?:e[+-]\d+)?", text.replace("−", "-"))]
-
-
 def assert_shows(widget, lab):
-    """The sentence and the table of a widget hold the package's numbers."""
-    after = [found[lab.n_segments] for found in lab.experiment().values()]
-    recalled = [x for a in after for x in a.recalled.tolist()]
+    """The sentence, the table, the matrices and the curves of a widget are the package's."""
+    found = lab.experiment()
+    after = {name: run[lab.n_segments] for name, run in found.items()}
+    recalled = [x for a in after.values() for x in a.recalled.tolist()]
     stored = lab.stored()[lab.n_segments].tolist()
     sentence = numbers(widget.locator(".armt-summary").inner_text())
     assert sentence == pytest.approx([lab.n_segments, *recalled, *stored], rel=6e-3, abs=1e-9)
-    for row, a in zip(widget.locator("tbody tr").all(), after, strict=True):
+    for row, a in zip(widget.locator("tbody tr").all(), after.values(), strict=True):
         expected = [a.overlap, a.counted, *a.recalled.tolist()]
-        found = [x for cell in row.locator("td").all() for x in numbers(cell.inner_text())]
-        assert found == pytest.approx(expected, rel=6e-3, abs=1e-9)
+        cells = [x for cell in row.locator("td").all() for x in numbers(cell.inner_text())]
+        assert cells == pytest.approx(expected, rel=6e-3, abs=1e-9)
+    copies = Chart(widget, "Copies of the key in z: zᵀφ/‖φ‖²")
+    errors = Chart(widget, "Error of recall")
+    for name, style in {"γ on": "armt-measured", "γ off": "armt-other"}.items():
+        state = after[name].state
+        assert_matrix(widget, f"Matrix A, {name}", state.associations[0])
+        assert_matrix(widget, f"Normaliser z, {name}", state.normaliser[0])
+        expected = np.array([a.overlap / 5 for a in found[name][1:]])
+        assert copies.line(style)[:, 1] == pytest.approx(expected, abs=0.01 * expected.max())
+        expected = lab.errors(found[name])
+        assert errors.line(style)[:, 1] == pytest.approx(expected, abs=0.01 * expected.max() + 1e-6)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

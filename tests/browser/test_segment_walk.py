@@ -1,8 +1,8 @@
 """The segment walk of the built book keeps the package's clocks."""
 
 import pytest
+from drawn import numbers
 from test_every_widget import frame
-from test_rewrite_lab import numbers
 
 from armt_mini.widgets import SegmentWalk
 
