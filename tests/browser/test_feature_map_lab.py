@@ -1,5 +1,7 @@
 """The feature-map lab of the built book shows what the package computes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,8 @@ def assert_shows(widget, lab):
         assert_matrix(widget, f"Features of x (top) and y, {label}", torch.stack(both))
         cosines = [at[map_name].cosine for at in turned]
         assert curves.line(style)[:, 1] == pytest.approx(np.array(cosines), abs=0.003)
+    turn = math.atan2(lab.y2, lab.y1) - math.atan2(lab.x2, lab.x1)
+    assert curves.points()[:, 0] == pytest.approx([math.degrees(turn) % 360] * 3, abs=1)
     assert curves.points()[:, 1] == pytest.approx(expected[1::2], abs=0.003)
 
 
