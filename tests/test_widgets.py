@@ -4,6 +4,7 @@ import re
 import subprocess
 from functools import partial
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -73,6 +74,12 @@ class TestEveryWidget:
     def test_unknown_settings_are_named(self, widget):
         with pytest.raises(TypeError, match="got colour"):
             widget(colour=1)
+
+    def test_is_opened_when_it_is_shown_or_linked_and_not_before(self, widget):
+        computing, shown, linked = widget(), widget(), widget()
+        shown._repr_mimebundle_()
+        ipywidgets.jslink((ipywidgets.Text(), "value"), (linked, "name"))
+        assert [made.comm is not None for made in (computing, shown, linked)] == [0, 1, 1]
 
     def test_the_static_figure_follows_the_widget_and_has_words(self, widget, capsys, monkeypatch):
         shown = []

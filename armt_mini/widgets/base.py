@@ -69,6 +69,15 @@ class Widget(anywidget.AnyWidget):
         self.controls = [limits(self.traits()[name]) for name in self.control_names()]
         self.initial = {name: getattr(self, name) for name in self.control_names()}
 
+    def open(self) -> None:
+        """Not yet: a saved page carries every widget that was opened, also those never shown."""
+
+    @property
+    def model_id(self) -> str:
+        """What a front end calls this widget, which is opened as soon as somebody asks for it."""
+        super().open()
+        return super().model_id
+
     @classmethod
     def control_names(cls) -> list[str]:
         """The traits that the page shows as controls, in the order of their definition."""

@@ -154,6 +154,18 @@ def test_a_link_carries_the_state_of_every_widget(open_page, name):
         assert [shown(widget) for widget in widgets_of(page)] == states
 
 
+MODELS = (
+    """JSON.parse(document.querySelector('script[type$="widget-state+json"]').textContent).state"""
+)
+
+
+@each_widget_page
+def test_a_page_carries_no_widget_that_it_does_not_show(open_page, name):
+    with open_page(name) as page:
+        kinds = [model["model_name"] for model in page.evaluate(MODELS).values()]
+        assert kinds.count("AnyModel") == len(widgets_of(page))
+
+
 GIVEN_VALUES = "[name]:not([type=text])"  # a text may be anything; its widget says what is wrong
 
 
