@@ -2,7 +2,8 @@
 
 Read the modules in this order: feature_maps, memory_state, linear_attention, delta_rule,
 gamma_correction, update_rules, configuration, transformer_block, associative_layer,
-segment_recurrence, armt. Importing the package needs torch and numpy only.
+segment_recurrence, diagonal_schedule, captured_schedule, armt.
+Importing the package needs torch and numpy only.
 """
 
 from armt_mini.armt import ARMT
@@ -17,6 +18,7 @@ from armt_mini.memory_state import MemoryState
 from armt_mini.segment_recurrence import Output
 from armt_mini.training.checkpoints import from_pretrained
 from armt_mini.training.released_weights import load_released_weights
+from armt_mini.training.streaming import Stream
 from armt_mini.update_rules import RULES, write
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "MemoryState",
     "Output",
     "RecurrentConfig",
+    "Stream",
     "dpfp",
     "elu_plus_one",
     "feature_map",

@@ -6,11 +6,17 @@ first layer are the same learned embeddings in every segment.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from armt_mini.associative_layer import associative_layer, memory_weights, read_memory
+from armt_mini.captured_schedule import recording_of
 from armt_mini.configuration import ARMTConfig
+from armt_mini.diagonal_schedule import read_diagonally
 from armt_mini.memory_state import MemoryState
 from armt_mini.segment_recurrence import Layer, SegmentRecurrence
 from armt_mini.transformer_block import Initial, transformer_block
@@ -24,6 +30,7 @@ class ARMT(SegmentRecurrence):
     """
 
     config_type = ARMTConfig
+    schedules = ("sequential", "diagonal", "captured")
 
     @staticmethod
     def layer_weights(config: ARMTConfig) -> dict[str, Initial]:
@@ -38,14 +45,47 @@ class ARMT(SegmentRecurrence):
     def read_segment(
         self, layers: list[Layer], tokens: Tensor, states: list[MemoryState]
     ) -> tuple[Tensor, list[MemoryState]]:
-        memory_positions = self.position_embedding[-self.config.n_memory_tokens :]
-        memory_tokens = (self.memory_embedding + memory_positions).expand(len(tokens), -1, -1)
-        hidden = torch.cat([self.embed(tokens), memory_tokens], dim=1)
+        hidden = self.with_memory_tokens(tokens)
         new_states = []
         for weights, state in zip(layers, states, strict=True):
             hidden, new_state = associative_layer(weights, hidden, state, self.config)
             new_states.append(new_state)
         return hidden[:, : tokens.shape[1]], new_states
+
+    def with_memory_tokens(self, tokens: Tensor) -> Tensor:
+        """What enters the first layer: (batch, tokens + memory tokens, d_model)."""
+        memory_positions = self.position_embedding[-self.config.n_memory_tokens :]
+        memory_tokens = (self.memory_embedding + memory_positions).expand(len(tokens), -1, -1)
+        return torch.cat([self.embed(tokens), memory_tokens], dim=1)
+
+    def read_segments(
+        self,
+        segments: Iterable[Tensor],
+        states: list[MemoryState],
+        use: Callable[[Tensor], Any],
+        schedule: str = "sequential",
+    ) -> list[MemoryState]:
+        if schedule == "sequential":
+            return super().read_segments(segments, states, use)
+        short = []  # a last segment of another length fits into no diagonal
+        layer = partial(associative_layer, config=self.config)
+
+        def full() -> Iterator[Tensor]:
+            for tokens in segments:
+                if tokens.shape[1] == self.config.segment_length:
+                    yield tokens
+                else:
+                    short.append(tokens)
+
+        def leaving(hidden: Tensor) -> None:
+            use(hidden[:, : self.config.segment_length])
+
+        if schedule == "captured":
+            states = recording_of(self, layer, states).read(full(), states, leaving)
+        else:
+            entering = map(self.with_memory_tokens, full())
+            states = read_diagonally(layer, dict(self.layers), entering, states, leaving)
+        return super().read_segments(short, states, use)
 
     def read_questions(
         self, layers: list[Layer], questions: Tensor, states: list[MemoryState]

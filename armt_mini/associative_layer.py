@@ -16,7 +16,7 @@ from armt_mini.configuration import ARMTConfig
 from armt_mini.linear_attention import recall
 from armt_mini.memory_state import MemoryState
 from armt_mini.shapes import Float
-from armt_mini.transformer_block import Initial, linear, transformer_block
+from armt_mini.transformer_block import Initial, linear, project, transformer_block
 from armt_mini.update_rules import store
 
 
@@ -34,11 +34,14 @@ def memory_weights(config: ARMTConfig) -> dict[str, Initial]:
 
 def associative_layer(
     weights: Mapping[str, Tensor],
-    hidden: Float[Tensor, "batch tokens d_model"],
+    hidden: Float[Tensor, "*layers batch tokens d_model"],
     state: MemoryState,
     config: ARMTConfig,
-) -> tuple[Float[Tensor, "batch tokens d_model"], MemoryState]:
-    """One segment through one layer. The last n_memory_tokens positions are memory tokens."""
+) -> tuple[Float[Tensor, "*layers batch tokens d_model"], MemoryState]:
+    """One segment through one layer. The last n_memory_tokens positions are memory tokens.
+
+    Or one segment each through several layers, whose weights, inputs and states are stacked.
+    """
     hidden = read_memory(weights, hidden, state, config)
     hidden = transformer_block(weights, hidden, config.n_heads)
     state = write_memory(weights, hidden[..., -config.n_memory_tokens :, :], state, config)
@@ -47,9 +50,9 @@ def associative_layer(
 
 def read_memory(
     weights: Mapping[str, Tensor], hidden: Tensor, state: MemoryState, config: ARMTConfig
-) -> Float[Tensor, "batch tokens d_model"]:
+) -> Float[Tensor, "*layers batch tokens d_model"]:
     """Add to every position what the memory recalls for it (ARMT eq. 4)."""
-    queries = memory_input(hidden, config) @ weights["memory_query_weight"]
+    queries = project(memory_input(hidden, config), weights["memory_query_weight"])
     features = config.features(queries.to(state.normaliser.dtype))
     return hidden + recall(state, features, config.eps).to(hidden.dtype)
 
@@ -59,8 +62,8 @@ def write_memory(
 ) -> MemoryState:
     """Write key, value and strength of every memory token (ARMT eqs. 1 to 3)."""
     m, dtype = memory_input(memory_tokens, config), state.normaliser.dtype
-    keys = config.features((m @ weights["memory_key_weight"]).to(dtype))
-    values = (m @ weights["memory_value_weight"]).to(dtype)
+    keys = config.features(project(m, weights["memory_key_weight"]).to(dtype))
+    values = project(m, weights["memory_value_weight"]).to(dtype)
     strengths = linear(weights, "memory_strength", m).squeeze(-1).sigmoid().to(dtype)
     options = (config.rule, config.eps, config.clip_gamma, config.detach_gamma)
     return store(state, keys, values, strengths, *options)

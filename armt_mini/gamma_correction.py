@@ -48,7 +48,7 @@ def gamma(
 
 def missing_share(normaliser: Tensor, keys: Tensor, eps: float, clip: bool) -> Tensor:
     """`gamma` without its checks, for inner loops."""
-    overlap = (keys @ normaliser.unsqueeze(-1)).squeeze(-1)  # (..., memory_tokens)
+    overlap = (keys * normaliser.unsqueeze(-2)).sum(dim=-1)  # (..., memory_tokens)
     missing = 1 - divide(overlap + eps, keys.square().sum(dim=-1) + eps)
     missing = missing.clamp(0, 1) if clip else missing
     is_empty = (normaliser == 0).all(dim=-1, keepdim=True)

@@ -37,7 +37,7 @@ def read(
 
 def recall(state: MemoryState, queries: Tensor, eps: float) -> Tensor:
     """`read` without its checks, for inner loops."""
-    overlap = queries @ state.normaliser.unsqueeze(-1)  # (..., tokens, d_key) -> (..., tokens, 1)
+    overlap = (queries * state.normaliser.unsqueeze(-2)).sum(dim=-1, keepdim=True)
     return divide(queries @ state.associations, overlap + eps)
 
 

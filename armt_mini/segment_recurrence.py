@@ -6,6 +6,7 @@ pass; what they are and how a segment changes them is each model's own.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,7 @@ class SegmentRecurrence(nn.Module):
     """
 
     config_type: type = RecurrentConfig
+    schedules: tuple[str, ...] = ("sequential",)
     memory_places = 1  # how often the memory tokens stand in a segment
 
     def __init__(self, config: Any, seed: int = 0) -> None:
@@ -73,6 +75,23 @@ class SegmentRecurrence(nn.Module):
         """One segment through all layers: what leaves the last one, and the states after it."""
         raise NotImplementedError
 
+    def read_segments(
+        self,
+        segments: Iterable[Tensor],
+        states: list,
+        use: Callable[[Tensor], Any],
+        schedule: str = "sequential",
+    ) -> list:
+        """Token segments, one after another; only the last may be short. The states after them.
+
+        use: called with what leaves the last layer, segment by segment. Arguments are not checked.
+        """
+        layers = self.unstacked()
+        for segment in segments:
+            hidden, states = self.read_segment(layers, segment, states)
+            use(hidden)
+        return states
+
     def forward(
         self,
         tokens: Int[Tensor, "batch length"],
@@ -84,23 +103,31 @@ class SegmentRecurrence(nn.Module):
         tokens: any length; cut into segments of segment_length, the last may be shorter. states:
         what an earlier call returned, None for a fresh start. A call begins a new segment, so
         pieces that are cut at segment boundaries give what one call gives. schedule: the order in
-        which segments and layers are visited.
+        which segments and layers are visited: "sequential" or (ARMT) "diagonal", or "captured", the
+        diagonal one as CUDA graphs; see diagonal_schedule and captured_schedule.
         Raises ValueError or TypeError for arguments that do not fit, and changes nothing.
         """
-        check_one_of("schedule", schedule, ("sequential",))
-        layers, states = self.begin("tokens", tokens, ("batch", "length"), states)
-        logits = []
-        for segment in tokens.split(self.config.segment_length, dim=1):
-            hidden, states = self.read_segment(layers, segment, states)
-            logits.append(self.logits(hidden))
+        logits: list[Tensor] = []
+        states = self.read(tokens, states, lambda h: logits.append(self.logits(h)), schedule)
         return Output(torch.cat(logits, dim=1), states)
 
-    def memorise(self, tokens: Int[Tensor, "batch length"], states: list | None = None) -> list:
+    def memorise(
+        self,
+        tokens: Int[Tensor, "batch length"],
+        states: list | None = None,
+        schedule: str = "sequential",
+    ) -> list:
         """Read tokens for the states alone, without logits. Arguments and errors as `forward`."""
-        layers, states = self.begin("tokens", tokens, ("batch", "length"), states)
-        for segment in tokens.split(self.config.segment_length, dim=1):
-            _, states = self.read_segment(layers, segment, states)
-        return states
+        return self.read(tokens, states, lambda hidden: None, schedule)
+
+    def read(
+        self, tokens: Tensor, states: list | None, use: Callable[[Tensor], Any], schedule: str
+    ) -> list:
+        """Check what comes in, cut the tokens, and read the segments."""
+        check_one_of("schedule", schedule, self.schedules)
+        states = self.begin("tokens", tokens, ("batch", "length"), states)
+        segments = tokens.split(self.config.segment_length, dim=1)
+        return self.read_segments(segments, states, use, schedule)
 
     def ask(
         self, questions: Int[Tensor, "batch questions length"], states: list
@@ -110,13 +137,13 @@ class SegmentRecurrence(nn.Module):
         Raises ValueError or TypeError for questions or states that do not fit.
         """
         shape = ("batch", "questions", "length")
-        layers, states = self.begin("questions", questions, shape, states)
+        states = self.begin("questions", questions, shape, states)
         if questions.shape[2] > self.config.segment_length:
             raise ValueError(
                 f"questions: expected at most segment_length {self.config.segment_length} tokens "
                 f"each, got {questions.shape[2]}; read what is longer with `memorise` first."
             )
-        return self.logits(self.read_questions(layers, questions, states))
+        return self.logits(self.read_questions(self.unstacked(), questions, states))
 
     def read_questions(self, layers: list[Layer], questions: Tensor, states: list) -> Tensor:
         """What leaves the last layer for each question: (batch, questions, length, d_model)."""
@@ -124,14 +151,12 @@ class SegmentRecurrence(nn.Module):
         hidden, _ = self.read_segment(layers, questions.flatten(0, 1), copies)
         return hidden.unflatten(0, questions.shape[:2])
 
-    def begin(
-        self, name: str, tokens: Tensor, shape: tuple, states: list | None
-    ) -> tuple[list[Layer], list]:
-        """Check what comes in. The weights layer by layer, and the states to begin with."""
+    def begin(self, name: str, tokens: Tensor, shape: tuple, states: list | None) -> list:
+        """Check what comes in; the states to begin with."""
         check_tokens(name, tokens, shape, self.config.vocab_size, self.token_embedding.device)
         states = self.empty_states(len(tokens)) if states is None else states
         check_like("states", states, self.empty_states(1), len(tokens))
-        return self.unstacked(), states
+        return states
 
     def unstacked(self) -> list[Layer]:
         """The weights layer by layer, as views of the stacked ones."""

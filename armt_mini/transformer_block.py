@@ -53,28 +53,39 @@ def linear_weights(name: str, d_in: int, d_out: int, std: float) -> dict[str, In
 
 
 def norm(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], weights[f"{name}_scale"], weights[f"{name}_shift"])
+    scale, shift = (weights[f"{name}_{part}"][..., None, None, :] for part in ("scale", "shift"))
+    return F.layer_norm(x, x.shape[-1:]) * scale + shift
 
 
 def linear(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    return x @ weights[f"{name}_weight"] + weights[f"{name}_bias"]
+    return project(x, weights[f"{name}_weight"]) + weights[f"{name}_bias"][..., None, None, :]
+
+
+def project(x: Tensor, weight: Tensor) -> Tensor:
+    """x W at every position: all positions of a layer are the rows of one matrix product."""
+    return (x.flatten(-3, -2) @ weight).unflatten(-2, x.shape[-3:-1])
 
 
 def transformer_block(
-    weights: Mapping[str, Tensor], hidden: Float[Tensor, "batch tokens d_model"], n_heads: int
-) -> Float[Tensor, "batch tokens d_model"]:
-    """h + attention(norm(h)), then h + mlp(norm(h)). weights: as listed by `block_weights`."""
+    weights: Mapping[str, Tensor],
+    hidden: Float[Tensor, "*layers batch tokens d_model"],
+    n_heads: int,
+) -> Float[Tensor, "*layers batch tokens d_model"]:
+    """h + attention(norm(h)), then h + mlp(norm(h)). weights: as listed by `block_weights`.
+
+    Weights and hidden vectors of several layers, stacked, are computed side by side.
+    """
     hidden = hidden + attention(weights, norm(weights, "attention_norm", hidden), n_heads)
     return hidden + mlp(weights, norm(weights, "mlp_norm", hidden))
 
 
 def attention(weights: Mapping[str, Tensor], x: Tensor, n_heads: int) -> Tensor:
     """Causal attention: a token looks at itself and at what stands before it in its segment."""
-    # (batch, tokens, 3·d_model) -> (batch, 3, heads, tokens, d_model / heads), then q, k and v
-    mixed = linear(weights, "attention_in", x).unflatten(-1, (3, n_heads, -1)).movedim(-4, -2)
-    q, k, v = mixed.unbind(-4)
+    # (*layers, batch, tokens, 3·d_model) -> (layers·batch, tokens, 3, heads, d_model / heads)
+    mixed = linear(weights, "attention_in", x).flatten(0, -3).unflatten(-1, (3, n_heads, -1))
+    q, k, v = mixed.permute(2, 0, 3, 1, 4)  # each (layers·batch, heads, tokens, d_model / heads)
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    return linear(weights, "attention_out", y.transpose(-2, -3).flatten(-2))
+    return linear(weights, "attention_out", y.transpose(1, 2).reshape(x.shape))
 
 
 def mlp(weights: Mapping[str, Tensor], x: Tensor) -> Tensor:

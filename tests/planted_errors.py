@@ -161,8 +161,8 @@ PLANTED_ERRORS = [
     PlantedError(
         "heads and positions within a head change places",
         "transformer_block.py",
-        ".unflatten(-1, (3, n_heads, -1)).movedim(-4, -2)",
-        ".unflatten(-1, (3, -1, n_heads)).mT.movedim(-4, -2)",
+        ".unflatten(-1, (3, n_heads, -1))",
+        ".unflatten(-1, (3, -1, n_heads)).mT",
         "test_transformer_block.py",
     ),
     # The layer
@@ -221,10 +221,10 @@ PLANTED_ERRORS = [
     PlantedError(
         "a short last segment is dropped",
         "segment_recurrence.py",
-        "            logits.append(self.logits(hidden))\n",
-        "            logits.append(self.logits(hidden))\n"
-        "        if tokens.shape[1] % self.config.segment_length and len(logits) > 1:\n"
-        "            logits.pop()\n",
+        "        segments = tokens.split(self.config.segment_length, dim=1)\n",
+        "        segments = tokens.split(self.config.segment_length, dim=1)\n"
+        "        if len(segments) > 1 and tokens.shape[1] % self.config.segment_length:\n"
+        "            segments = segments[:-1]\n",
         "test_released_weights.py",
     ),
     PlantedError(
@@ -233,6 +233,43 @@ PLANTED_ERRORS = [
         "self.position_embedding[-self.config.n_memory_tokens :]",
         "self.position_embedding[tokens.shape[1] :][: self.config.n_memory_tokens]",
         "test_released_weights.py",
+    ),
+    PlantedError(
+        "a diagonal hands its segments on to the wrong layers",
+        "diagonal_schedule.py", "between.insert(0, segment[None])", "between.append(segment[None])",
+        "test_diagonal_schedule.py",
+    ),
+    PlantedError(
+        "the last diagonals begin one layer too early",
+        "diagonal_schedule.py", "old[:first], part, old[last:]", "part, old[len(part) :]",
+        "test_diagonal_schedule.py",
+    ),
+    PlantedError(
+        "stacked layers share the first one's norms",
+        "transformer_block.py", "[..., None, None, :] for part in", "[:1, None, None] for part in",
+        "test_diagonal_schedule.py",
+    ),
+    PlantedError(
+        "a layer without a segment writes",
+        "captured_schedule.py", "torch.where(is_filled.view", "torch.where((is_filled | True).view",
+        "test_captured_schedule.py",
+    ),
+    PlantedError(
+        "a recording goes on from the states of the text before",
+        "captured_schedule.py", "            ours.copy_(theirs)\n", "            pass\n",
+        "test_captured_schedule.py",
+    ),
+    PlantedError(
+        "a stream drops the tokens of an unfinished segment",
+        "training/streaming.py",
+        "self.unfinished = rest.clone()", "self.unfinished = rest[:, :0]",
+        "test_streaming.py",
+    ),
+    PlantedError(
+        "a stream looks up positions from the start of the block",
+        "training/streaming.py",
+        "nonlocal start\n            self.last", "start = 0\n            self.last",
+        "test_streaming.py",
     ),
     PlantedError(
         "all layers share one memory",

@@ -57,15 +57,23 @@ def save_checkpoint(
     extra_tensors: stored beside the weights; their names must not begin with "model.".
     Raises ValueError for such a name, and for a model that is none of SYSTEMS.
     """
-    from safetensors.torch import save
-
     device = next(model.parameters()).device
     about = {**(about or {}), **describe_model(model), "provenance": provenance(device)}
     extra_tensors = extra_tensors or {}
     if clash := [name for name in extra_tensors if name.startswith(WEIGHTS)]:
         raise ValueError(f"extra_tensors: expected no name in {WEIGHTS}…, got {clash[0]!r}.")
-    weights = {WEIGHTS + name: t.contiguous() for name, t in model.state_dict().items()}
-    content = save({**weights, **extra_tensors}, {"about": json.dumps(about)})
+    weights = {WEIGHTS + name: tensor for name, tensor in model.state_dict().items()}
+    write_tensors(path, {**weights, **extra_tensors}, about)
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]
+) -> None:
+    """Write a file that `read_checkpoint` reads, all or nothing; `save_checkpoint` says more."""
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    content = save(contiguous, {"about": json.dumps(about)})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
@@ -77,7 +85,7 @@ def save_checkpoint(
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """The content of a file of `save_checkpoint`, on the CPU.
+    """The content of a file of `save_checkpoint` or `write_tensors`, on the CPU.
 
     Raises FileNotFoundError, and ValueError for a file that is broken or of something else.
     """

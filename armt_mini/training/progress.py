@@ -51,8 +51,18 @@ class NotebookLine:
 
 
 @contextmanager
-def progress_bar(is_shown: bool, done: int, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar on standard output, and a function to call after a step: steps in all, and a text."""
+def progress_bar(
+    is_shown: bool,
+    done: int,
+    total: int | None,
+    what: str = "training",
+    unit: str = "step",
+    scale: int = 1,
+) -> Iterator[Callable[[int | None, str], None]]:
+    """A bar on standard output, and a function to call after a step: steps in all, and a text.
+
+    total: None where nobody knows it. scale: how many units a step is.
+    """
     if not is_shown:
         yield lambda total, text: None
         return
@@ -61,16 +71,18 @@ def progress_bar(is_shown: bool, done: int, total: int) -> Iterator[Callable[[in
     ipython = sys.modules.get("IPython")
     in_notebook = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
     with tqdm(
-        desc="training",
+        desc=what,
         total=total,
         initial=done,
+        unit=unit,
+        unit_scale=scale if scale > 1 else False,
         file=NotebookLine() if in_notebook else sys.stdout,
         # A terminal redraws its bar in place; a log file keeps each one, so few of them there.
         mininterval=0.3 if in_notebook or sys.stdout.isatty() else 10,
         ncols=100,
     ) as bar:
 
-        def show(total: int, text: str) -> None:
+        def show(total: int | None, text: str) -> None:
             bar.set_postfix_str(text, refresh=False)
             bar.total = total  # a stage may have ended early
             bar.update()

@@ -1,0 +1,147 @@
+"""The diagonal order as a recording: compiled, captured in CUDA graphs, and played again.
+
+A diagonal is some dozen short kernels. Started one by one from Python, they take longer to start
+than to run. `torch.compile` makes few kernels of many, and a CUDA graph starts all of them at once.
+A graph runs on fixed addresses and shapes. So every diagonal computes all layers here, and a layer
+without a segment (at the beginning and at the end) keeps its state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice, repeat
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from armt_mini.diagonal_schedule import LayerStep, stack, unstack
+from armt_mini.memory_state import MemoryState
+
+DIAGONALS = 8  # in the longer graph: to start one takes some microseconds, whatever is in it
+GRAPHS_ON = "cuda"
+
+
+class Recording:
+    """Graphs of one diagonal and of several, for batches of token segments of one shape.
+
+    layer, weights: as in `read_diagonally`. enter: from token segments to what enters the first
+    layer. Compiling takes from 20 seconds to a minute. In a bfloat16 model products with the
+    float32 memories are taken in TF32, whose roundings are still an eighth of bfloat16's.
+    """
+
+    def __init__(
+        self,
+        layer: LayerStep,
+        weights: Mapping[str, Tensor],
+        enter: Callable[[Tensor], Tensor],
+        tokens: Tensor,
+        states: list[MemoryState],
+    ) -> None:
+        self.state = MemoryState(*(part.clone() for part in stack(states)))
+        entering, several = enter(tokens), (DIAGONALS, *tokens.shape)
+        self.hidden = entering.new_zeros(len(states), *entering.shape)
+        self.tokens = tokens.new_zeros(several)
+        self.leaving = entering.new_zeros(DIAGONALS, *entering.shape)
+        self.is_filled = tokens.new_zeros(DIAGONALS, len(states), dtype=torch.bool)
+
+        def diagonal(tokens: Tensor, is_filled: Tensor, leaving: Tensor) -> None:
+            """All layers once, in place."""
+            hidden = torch.cat([enter(tokens)[None], self.hidden[:-1]])
+            hidden, state = layer(weights, hidden, self.state)
+            for old, new in zip(self.state, state, strict=True):
+                old.copy_(torch.where(is_filled.view(-1, *[1] * (old.ndim - 1)), new, old))
+            self.hidden.copy_(hidden)
+            leaving.copy_(hidden[-1])
+
+        compiled = self.compiled(diagonal)
+
+        def several_diagonals(n: int) -> None:
+            for i in range(n):
+                compiled(self.tokens[i], self.is_filled[i], self.leaving[i])
+
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision(
+            "high" if entering.dtype == torch.bfloat16 else precision
+        )
+        self.play = {n: self.captured(several_diagonals, n) for n in (1, DIAGONALS)}
+        torch.set_float32_matmul_precision(precision)
+
+    @staticmethod
+    def compiled(diagonal: Callable[..., None]) -> Callable[..., None]:
+        return torch.compile(diagonal, fullgraph=True, dynamic=False)
+
+    @staticmethod
+    def captured(diagonals: Callable[[int], None], n: int) -> Callable[[], None]:
+        """A graph of n diagonals; what starts it."""
+        with torch.cuda.stream(torch.cuda.Stream()):
+            diagonals(1)  # whatever happens once happens now
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            diagonals(n)
+        return graph.replay
+
+    def read(
+        self,
+        segments: Iterable[Tensor],
+        states: list[MemoryState],
+        use: Callable[[Tensor], Any],
+    ) -> list[MemoryState]:
+        """As `read_diagonally`, from token segments. What `use` is given is overwritten later."""
+        for ours, theirs in zip(self.state, stack(states), strict=True):
+            ours.copy_(theirs)
+        is_filled = [False] * len(states)  # which layers have a segment
+        on_device: list[list[bool]] = []  # the same, of the diagonals that were played last
+        for diagonals in groups(chain(segments, repeat(None, len(states) - 1))):
+            if tokens := [segment for segment in diagonals if segment is not None]:
+                self.tokens[: len(tokens)] = torch.stack(tokens)
+            filled = []
+            for segment in diagonals:
+                is_filled = [segment is not None, *is_filled[:-1]]
+                filled.append(is_filled)
+            if filled != on_device:
+                self.is_filled[: len(filled)] = torch.tensor(filled)
+                on_device = filled
+            self.play[len(diagonals)]()
+            for leaving, (*_, is_last_filled) in zip(self.leaving, filled, strict=False):
+                if is_last_filled:
+                    use(leaving)
+        return unstack(MemoryState(*(part.clone() for part in self.state)))
+
+
+def groups(diagonals: Iterator[Tensor | None]) -> Iterator[list[Tensor | None]]:
+    """As many at a time as the longer graph has; one at a time where there are fewer."""
+    while group := list(islice(diagonals, DIAGONALS)):
+        yield from [group] if len(group) == DIAGONALS else [[diagonal] for diagonal in group]
+
+
+RECORDINGS: WeakKeyDictionary[nn.Module, dict[Any, Recording]] = WeakKeyDictionary()
+
+
+def recording_of(model: Any, layer: LayerStep, states: list[MemoryState]) -> Recording:
+    """The recording of a model for as many texts as the states: an earlier one, or a new one.
+
+    It takes the weights from where they lie: they may change in place, not move. Raises ValueError
+    where nothing can be recorded.
+    """
+    (batch, _), device = states[0].normaliser.shape, states[0].normaliser.device
+    if device.type != GRAPHS_ON:
+        raise ValueError(
+            f"schedule: 'captured' needs an NVIDIA GPU, and the model is on {device.type}; use "
+            f"'diagonal'."
+        )
+    if torch.is_grad_enabled():
+        raise ValueError(
+            "schedule: 'captured' has no gradients; call the model under torch.no_grad(), or use "
+            "'diagonal'."
+        )
+    key = (batch, *(parameter.data_ptr() for parameter in model.parameters()))
+    of_model = RECORDINGS.setdefault(model, {})
+    if key not in of_model:
+        size = batch, model.config.segment_length
+        tokens = torch.zeros(size, dtype=torch.long, device=device)
+        weights = dict(model.layers)
+        of_model[key] = Recording(layer, weights, model.with_memory_tokens, tokens, states)
+    return of_model[key]

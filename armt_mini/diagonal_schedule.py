@@ -1,0 +1,74 @@
+"""The recurrence in the order that fills a GPU: all cells of one diagonal at once.
+
+A cell (segment s, layer l) needs what leaves layer l - 1 for segment s, and the memory that layer l
+has after segment s - 1. Both belong to cells with a smaller s + l. So all cells with the same s + l
+can run together, each with the weights of its own layer: S segments and L layers take S + L - 1
+steps instead of S · L. The numbers are those of the sequential order, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, repeat
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from armt_mini.memory_state import MemoryState
+
+# Some layers, a segment each, all stacked: (weights, hidden, state) -> (hidden, state).
+LayerStep = Callable[[Mapping[str, Tensor], Tensor, MemoryState], tuple[Tensor, MemoryState]]
+
+
+def read_diagonally(
+    layer: LayerStep,
+    weights: Mapping[str, Tensor],
+    segments: Iterable[Tensor],
+    states: list[MemoryState],
+    use: Callable[[Tensor], Any],
+) -> list[MemoryState]:
+    """Take segments of one length through all layers; the states after the last one.
+
+    weights: of all layers, each stacked as (n_layers, ...). segments: what enters the first layer,
+    (batch, tokens, d_model) each; taken one a step, so an endless iterator needs no more room than
+    a short one. use: called with what leaves the last layer, segment by segment.
+    """
+    n_layers = len(states)
+    stacked = stack(states)
+    between: list[Tensor] = []  # what waits for layers first, first + 1, …, (cells, batch, ...)
+    first = last = 0  # layers with work to do: first ≤ l < last
+    for segment in chain(segments, repeat(None, n_layers - 1)):
+        if segment is None:
+            first += 1  # the last segment has left this layer
+        else:
+            between.insert(0, segment[None])
+        last = min(last + 1, n_layers)
+        if first >= last:
+            break  # there was no segment
+        active = {name: weight[first:last] for name, weight in weights.items()}
+        state = MemoryState(*(part[first:last] for part in stacked))
+        hidden, state = layer(active, torch.cat(between), state)
+        stacked = put_in(stacked, first, last, state)
+        between = [hidden]
+        if last == n_layers:
+            use(hidden[-1])
+            between = [hidden[:-1]]
+    return unstack(stacked)
+
+
+def stack(states: list[MemoryState]) -> MemoryState:
+    """The states of all layers as one, with the layers first."""
+    return MemoryState(*(torch.stack(parts) for parts in zip(*states, strict=True)))
+
+
+def unstack(stacked: MemoryState) -> list[MemoryState]:
+    return [MemoryState(*parts) for parts in zip(*stacked, strict=True)]
+
+
+def put_in(stacked: MemoryState, first: int, last: int, new: MemoryState) -> MemoryState:
+    """The states of all layers, with those of layers first ≤ l < last replaced."""
+    if last - first == len(stacked.normaliser):
+        return new
+    pairs = zip(stacked, new, strict=True)
+    return MemoryState(*(torch.cat([old[:first], part, old[last:]]) for old, part in pairs))

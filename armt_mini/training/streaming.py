@@ -1,0 +1,182 @@
+"""Reading a text of any length in constant memory: block by block, with a halt anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from armt_mini.checks import check_at_least, check_one_of, check_tokens, check_type
+from armt_mini.segment_recurrence import Output
+from armt_mini.training.checkpoints import describe_model, read_checkpoint, write_tensors
+from armt_mini.training.progress import interrupt_between_steps, progress_bar
+
+
+class Stream:
+    """A text that a model is reading: its states, and the tokens of an unfinished segment.
+
+    Whatever the sizes of the blocks, `read` and then `finish` give what one call of the model gives
+    with all tokens at once, in the memory that one segment takes.
+
+    batch: how many texts are read side by side. schedule: see the model; "captured" is the fastest
+    where it is possible. positions: of tokens, from 0; `found` then holds the logits after each of
+    them, (batch, vocab_size), by position. Raises ValueError for numbers out of range or an unknown
+    schedule. Nothing here computes gradients.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batch: int = 1,
+        schedule: str = "sequential",
+        positions: Sequence[int] = (),
+    ) -> None:
+        check_at_least(1, batch=batch)
+        check_one_of("schedule", schedule, model.schedules)
+        for position in positions:
+            check_at_least(0, positions=position)
+        self.model, self.schedule, self.positions = model, schedule, sorted(set(positions))
+        with torch.no_grad():
+            self.states = model.empty_states(batch)
+        self.found: dict[int, Tensor] = {}
+        self.n_read = 0  # tokens that the states have seen
+        like = model.token_embedding
+        self.unfinished = torch.zeros(batch, 0, dtype=torch.long, device=like.device)
+        self.last = like.new_zeros(batch, 0, like.shape[1])  # what left the last layer last
+
+    @torch.no_grad()
+    def read(
+        self, blocks: Iterable[Tensor], *, progress: bool = False, n_tokens: int | None = None
+    ) -> None:
+        """Read blocks of tokens, (batch, any length) each, on any device.
+
+        progress: show a bar; n_tokens: in all blocks, if known, for the time that is left. Ctrl-C,
+        an error in the blocks and one that they raise end the reading between two segments: what
+        came before is read, and the stream can go on or be saved. Raises ValueError or TypeError
+        for a block that does not fit.
+        """
+        length, blocks = self.model.config.segment_length, iter(blocks)
+        rest, failure = self.unfinished, None
+        n_segments = None if n_tokens is None else (rest.shape[1] + n_tokens) // length
+
+        def segments() -> Iterator[Tensor]:
+            nonlocal rest, failure
+            try:
+                for block in blocks:
+                    rest = torch.cat([rest, self.checked(block)], dim=1)
+                    while rest.shape[1] >= length:
+                        if is_interrupted():
+                            raise KeyboardInterrupt
+                        segment, rest = rest[:, :length], rest[:, length:]
+                        show(n_segments, "")
+                        yield segment
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # raised again when all that has begun is finished
+                failure = error
+
+        with (
+            interrupt_between_steps() as is_interrupted,
+            progress_bar(progress, 0, n_segments, "reading", "tokens", length) as show,
+        ):
+            self.take(segments(), self.schedule)
+        self.unfinished = rest.clone()  # a view would keep its whole block
+        if failure is not None:
+            raise failure
+
+    @torch.no_grad()
+    def finish(self) -> Output:
+        """Read the tokens of an unfinished segment, as the end of the text.
+
+        Returns the logits of the last segment, (batch, its length, vocab_size), and the states
+        after it. A stream that is read further begins a new segment, as another call would.
+        """
+        if self.unfinished.shape[1]:
+            self.take(self.unfinished.split(self.model.config.segment_length, dim=1), "sequential")
+            self.unfinished = self.unfinished[:, :0]
+        return Output(self.model.logits(self.last), self.states)
+
+    def take(self, segments: Iterable[Tensor], schedule: str) -> None:
+        """Read segments, and note the logits of the positions that are in them."""
+        start = self.n_read
+
+        def use(hidden: Tensor) -> None:
+            nonlocal start
+            self.last, end = hidden, start + hidden.shape[1]
+            asked = self.positions[bisect_left(self.positions, start) :]
+            for position in takewhile(lambda position: position < end, asked):
+                self.found[position] = self.model.logits(hidden[:, position - start])
+            start = end
+
+        self.states = self.model.read_segments(segments, self.states, use, schedule)
+        self.n_read, self.last = start, self.last.clone()
+
+    def checked(self, block: Tensor) -> Tensor:
+        """A block, on the model's device."""
+        check_type("block", block, Tensor)
+        shape, vocab_size = (len(self.unfinished), "length"), self.model.config.vocab_size
+        if block.shape == (len(self.unfinished), 0):
+            return self.unfinished[:, :0]
+        check_tokens("block", block, shape, vocab_size, block.device)
+        return block.to(self.unfinished.device)
+
+    def save(self, path: str | Path) -> None:
+        """Write all that is needed to go on to a safetensors file, all or nothing."""
+        tensors = {"unfinished": self.unfinished, "last": self.last}
+        # Copies: the layers of an empty memory share one.
+        tensors |= {f"states.{i}": part.clone() for i, part in enumerate(parts_of(self.states))}
+        tensors |= {f"found.{position}": logits for position, logits in self.found.items()}
+        about = {"n_read": self.n_read, "positions": self.positions, **fingerprint(self.model)}
+        write_tensors(path, tensors, about)
+
+    @classmethod
+    def load(cls, path: str | Path, model: Any, schedule: str = "sequential") -> Stream:
+        """The stream in a file of `save`, to go on reading with the same model.
+
+        Raises FileNotFoundError, and ValueError if the file holds no stream or another model's.
+        """
+        tensors, about = read_checkpoint(path)
+        if "unfinished" not in tensors:
+            raise ValueError(f"path: {path} holds no stream; use a file of Stream.save.")
+        if differing := [name for name, mine in fingerprint(model).items() if about[name] != mine]:
+            raise ValueError(
+                f"model: expected the one that {path} was read with, got one of another "
+                f"{differing[0]}; load that model."
+            )
+        stream = cls(model, len(tensors["unfinished"]), schedule, about["positions"])
+        tensors = {name: tensor.to(stream.last.device) for name, tensor in tensors.items()}
+        parts = (tensors[f"states.{i}"] for i in count())
+        stream.states = [
+            type(state)(*(next(parts) for _ in state)) if isinstance(state, tuple) else next(parts)
+            for state in stream.states
+        ]
+        stream.n_read, stream.unfinished, stream.last = (
+            about["n_read"],
+            tensors["unfinished"],
+            tensors["last"],
+        )
+        stream.found = {
+            position: tensors[f"found.{position}"]
+            for position in stream.positions
+            if f"found.{position}" in tensors
+        }
+        return stream
+
+
+def parts_of(states: list[Any]) -> list[Tensor]:
+    """All tensors of a model's states, in order."""
+    return [part for state in states for part in (state if isinstance(state, tuple) else (state,))]
+
+
+def fingerprint(model: Any) -> dict[str, Any]:
+    """What a stream depends on: system, configuration and weights."""
+    digest = hashlib.sha256()
+    for weight in model.state_dict().values():
+        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return {**describe_model(model), "weights": digest.hexdigest()}

@@ -1,0 +1,119 @@
+"""A recording plays the diagonal order: the same logits and states, whatever it played before.
+
+Graphs need an NVIDIA GPU. Without one, the tests run what would be in the graphs without any graph.
+"""
+
+import gc
+import weakref
+from functools import partial
+
+import pytest
+import torch
+from test_diagonal_schedule import BOUNDED, SHAPES, sensible
+from test_equivalences import parts
+
+import armt_mini as am
+from armt_mini import captured_schedule
+from armt_mini.associative_layer import associative_layer
+from armt_mini.captured_schedule import DIAGONALS, Recording, groups
+
+# PyTorch's compiler imports parts of PyTorch that warn of themselves.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+
+
+@pytest.fixture
+def recordable(device, monkeypatch):
+    """Makes recordings possible on this device."""
+    if device == "cuda":
+        return
+    monkeypatch.setattr(Recording, "compiled", staticmethod(lambda diagonal: diagonal))
+    monkeypatch.setattr(Recording, "captured", staticmethod(partial))
+    monkeypatch.setattr(captured_schedule, "GRAPHS_ON", device)
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.parametrize(("n_layers", "length", "batch"), SHAPES)
+def test_captured_and_sequential_agree(
+    lively, draw_tokens, close, device, dtype, n_layers, length, batch
+):
+    model = am.ARMT(sensible(n_layers)).to(device, dtype)
+    if dtype == torch.float64:
+        model = lively(n_layers=n_layers, **BOUNDED)
+    precision = {"rtol": 1e-9 if dtype == torch.float64 else 1e-3}
+    for tokens in (draw_tokens(batch, length), draw_tokens(batch, length + 60)):
+        with torch.no_grad():  # the second text plays the recording of the first
+            states = model(draw_tokens(batch, 10)).states
+            out = model(tokens, states, schedule="captured")
+            expected = model(tokens, states)
+        close(out.logits, expected.logits, **precision)
+        close(parts(out.states), parts(expected.states), **precision)
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float32")
+def test_states_that_were_handed_out_do_not_change(lively, draw_tokens):
+    model = lively(**BOUNDED)
+    with torch.no_grad():
+        out = model(draw_tokens(1, 20), schedule="captured")
+        before = [part.clone() for part in (out.logits, *parts(out.states))]
+        model(draw_tokens(1, 20), schedule="captured")
+    for part, then in zip((out.logits, *parts(out.states)), before, strict=True):
+        assert torch.equal(part, then)
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float32")
+def test_one_recording_a_batch_size_and_a_new_one_where_weights_have_moved(
+    lively, draw_tokens, close, dtype
+):
+    model, tokens = lively(**BOUNDED), draw_tokens(2, 20)
+    recordings = captured_schedule.RECORDINGS
+    with torch.no_grad():
+        for batch in (1, 2, 1, 2):
+            model(tokens[:batch], schedule="captured")
+        assert len(recordings[model]) == 2
+        model.token_embedding.mul_(2)  # in place
+        close(model(tokens, schedule="captured").logits, model(tokens).logits, rtol=1e-3)
+        assert len(recordings[model]) == 2
+        state = {name: 0.5 * weight for name, weight in model.state_dict().items()}
+        model.load_state_dict(state, assign=True)
+        close(model(tokens, schedule="captured").logits, model(tokens).logits, rtol=1e-3)
+        assert len(recordings[model]) == 3
+
+
+@pytest.mark.dtypes("float32")
+def test_groups_hold_all_diagonals_in_order():
+    found = list(groups(iter(range(2 * DIAGONALS + 2))))
+    assert [len(group) for group in found] == [DIAGONALS, DIAGONALS, 1, 1]
+    assert [diagonal for group in found for diagonal in group] == list(range(2 * DIAGONALS + 2))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_where_nothing_can_be_recorded_an_error_says_why(lively, draw_tokens, device):
+    model, tokens = lively(), draw_tokens(1, 20)
+    if device == "cpu":
+        with (
+            torch.no_grad(),
+            pytest.raises(ValueError, match=r"^schedule: 'captured' needs an NVIDIA GPU, .* cpu"),
+        ):
+            model(tokens, schedule="captured")
+    else:
+        with pytest.raises(ValueError, match=r"^schedule: 'captured' has no gradients"):
+            model(tokens, schedule="captured")
+
+
+@pytest.mark.dtypes("float32")
+def test_a_recording_does_not_keep_its_model(device, monkeypatch):
+    model = am.ARMT(sensible(2)).to(device)
+    if device == "cpu":
+        # Stands for a graph, which knows addresses only.
+        monkeypatch.setattr(Recording, "compiled", staticmethod(lambda diagonal: diagonal))
+        monkeypatch.setattr(Recording, "captured", staticmethod(lambda diagonals, n: None))
+        monkeypatch.setattr(captured_schedule, "GRAPHS_ON", device)
+    with torch.no_grad():
+        layer = partial(associative_layer, config=model.config)
+        captured_schedule.recording_of(model, layer, model.empty_states(1))
+    gone = weakref.ref(model)
+    del model, layer
+    gc.collect()
+    assert gone() is None
