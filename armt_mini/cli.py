@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ import armt_mini
 from armt_mini.baselines.layer_alone import LayerAlone
 from armt_mini.device import DEVICES, describe_device, pick_device, present_devices
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
+from armt_mini.training import benchmark as speed
 from armt_mini.training import checkpoints, loop
 from armt_mini.training.evaluation import exact_match, pairs_remembered
 from armt_mini.training.recipes import RECIPES, has_keys, new_run
@@ -34,6 +36,9 @@ The same without gamma correction, to compare:
 
 A whole model, which wants a GPU:
   %(prog)s train rewrite --system armt --out runs/armt.safetensors
+
+How fast a text is read, in the sequential and in the diagonal order:
+  %(prog)s benchmark
 
 Stop a training with Ctrl-C: the same command goes on from where it was.
 """
@@ -109,6 +114,7 @@ def parser() -> ArgumentParser:
 
     add_train(command(train))
     add_evaluate(command(evaluate))
+    add_benchmark(command(benchmark))
     file = "a checkpoint: a file, or the name of a shipped one"
     command(info).add_argument("file", nargs="?", help=file)
     return top
@@ -149,6 +155,18 @@ def add_evaluate(command: ArgumentParser) -> None:
     add_number(command, "questions", int, about, 1)
     add_number(command, "seed", seed, "of the samples", 0)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_device(command)
+
+
+def add_benchmark(command: ArgumentParser) -> None:
+    about = "of the models (default: all on cuda, pocket elsewhere)"
+    command.add_argument("--sizes", choices=tuple(speed.SIZES), nargs="+", help=about)
+    about = "lengths of the text (default: 4k to 1M on cuda, 1k to 4k elsewhere)"
+    command.add_argument("--tokens", type=int, nargs="+", metavar="N", help=about)
+    about = "what to time (default: all)"
+    command.add_argument("--systems", choices=speed.SYSTEMS, nargs="+", help=about)
+    place = "where to save (default: data/results/benchmark-DEVICE.json)"
+    command.add_argument("--out", type=Path, metavar="FILE", help=place)
     add_device(command)
 
 
@@ -255,6 +273,32 @@ def evaluate(options: Namespace) -> None:
             low, high = row["pairs_remembered_interval"]
             line += f"  {row['pairs_remembered']:16.1f}  {low:6.1f} … {high:6.1f}"
         print(line)
+
+
+def benchmark(options: Namespace) -> None:
+    """Time how fast ARMT, full attention and Mamba read, and save a table of it."""
+    device = pick_device(options.device)
+    where = "cuda" if device.type == "cuda" else "cpu"
+    sizes, tokens = options.sizes or speed.DEFAULT_SIZES[where], options.tokens
+    name = re.sub(r"\W+", "-", describe_device(device)).strip("-").lower()
+    file = options.out or Path("data", "results", f"benchmark-{name}.json")
+    file.parent.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is found now
+    results = {"agreement": speed.agreement(device), "sizes": {}}
+    print(f"Largest relative differences in float64: {results['agreement']}")
+    for size in sizes:
+        print(f"\n{size}\n{speed.HEADING}")
+        results["sizes"][size] = speed.benchmark(
+            size,
+            tokens or speed.DEFAULT_TOKENS[where],
+            options.systems or speed.SYSTEMS,
+            device,
+            tell=lambda row: print(speed.in_words(row), flush=True),
+        )
+        # Saved after each size: what comes later may be interrupted.
+        file.write_text(
+            json.dumps(results | {"provenance": checkpoints.provenance(device)}, indent=2) + "\n"
+        )
+    print(f"\nSaved to {file}.")
 
 
 def info(options: Namespace) -> None:
