@@ -19,7 +19,7 @@ export IPYTHONDIR    := $(CURDIR)/$(VENV)/ipython
 unexport MPLBACKEND PYTHONPATH PYTHONHOME
 
 .DELETE_ON_ERROR:
-.PHONY: help book test check venv notebooks browser lock clean
+.PHONY: help book test check slow venv notebooks browser lock clean
 
 help:
 	@echo 'make book    the book as a web site, in $(SITE)/'
@@ -87,11 +87,14 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/codespell
-	$(BIN)/pytest -q -n auto --maxprocesses=4 -p no:nbmake --ignore=tests/browser \
+	$(BIN)/pytest -q -n auto --maxprocesses=4 -p no:nbmake --ignore=tests/browser -m 'not slow' \
 	    --cov=armt_mini --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-# Also what is slow: the chapters, the book, and its pages in a browser.
-test: check book browser
+# Also what is slow: several processes, the chapters, the book, and its pages in a browser.
+test: check slow book browser
+
+slow: $(READY)
+	$(BIN)/pytest -q -p no:nbmake --ignore=tests/browser -m slow
 
 # Times are taken last, by one process with nothing beside it.
 browser: book

@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from armt_mini.device import DEVICES, describe_device, pick_device, present_devi
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
 from armt_mini.training import benchmark as speed
 from armt_mini.training import checkpoints, loop
+from armt_mini.training.answers import PRECISIONS
 from armt_mini.training.evaluation import exact_match, pairs_remembered
 from armt_mini.training.recipes import RECIPES, has_keys, new_run
+from armt_mini.training.workers import Workers, workers
 
 EXAMPLES = """
 Start here (each takes less than a minute on a CPU):
@@ -50,6 +53,12 @@ TRAINING = (
     ("learning_rate", float, "of AdamW"),
     ("weight_decay", float, "of AdamW"),
     ("final_lr", float, "part of the learning rate that is left after the last stage"),
+    ("recompute", int, "hold activations of so many segments only, and compute the others again"),
+    ("backprop", int, "let gradients flow through so many of the last segments only"),
+)
+CHOICES = (
+    ("schedule", ("sequential", "diagonal"), "order of segments and layers"),
+    ("precision", PRECISIONS, "of reading; weights are kept in float32"),
 )
 SIZES = (
     ("d_model", int, "width (default: 128; layer-alone: 32)"),
@@ -140,6 +149,9 @@ def add_train(command: ArgumentParser) -> None:
     training.add_argument("--pairs", type=span, nargs="+", metavar="N", help=stages)
     for option in TRAINING:
         add_number(training, *option)
+    for name, choices, about in CHOICES:
+        about += f" (default: {choices[0]})"
+        training.add_argument(f"--{name}", choices=choices, help=about)
     add_number(training, "questions", int, "most keys asked of a sample (default: every pair's)")
     sizes = command.add_argument_group("sizes, where the system has them")
     for option in SIZES:
@@ -201,9 +213,19 @@ def span(text: str) -> tuple[int, int]:
 
 def train(options: Namespace) -> None:
     """Train a model and save it; go on where a file exists."""
+    with (
+        workers() as together,
+        nullcontext() if together.rank == 0 else redirect_stdout(StringIO()),
+    ):
+        train_with(together, options)
+
+
+def train_with(together: Workers, options: Namespace) -> None:
+    """`train` in one of several processes, of which the first one speaks."""
     sizes = {"key_size": options.key_size, "n_values": options.n_values}
     task = AssociativeRetrieval(rewrite=options.task == "rewrite", **sizes)
-    settings = {name: getattr(options, name) for name, *_ in (("pairs",), *TRAINING, *SIZES)}
+    names = (name for name, *_ in (("pairs",), *TRAINING, *CHOICES, *SIZES))
+    settings = {name: getattr(options, name) for name in names}
     settings["n_questions"] = options.questions
     given = {name: value for name, value in settings.items() if value is not None}
     model, config = new_run(options.system, task, options.seed, **given)
@@ -217,7 +239,7 @@ def train(options: Namespace) -> None:
     if file.exists():
         print(f"{file} is there already: going on from it.")
     try:
-        history = loop.train(model, task, config, checkpoint=file)
+        history = loop.train(model, task, config, checkpoint=file, workers=together)
     except KeyboardInterrupt:
         saved = checkpoints.read_checkpoint(file).tensors if file.exists() else {}
         n_steps = len(saved.get("history.loss", ()))

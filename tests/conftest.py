@@ -60,6 +60,7 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: left to `make test`, where nothing runs beside it")
     config.addinivalue_line("markers", "dtypes(...): the dtypes to run in, if not the usual two")
 
 

@@ -272,6 +272,17 @@ PLANTED_ERRORS = [
         "test_streaming.py",
     ),
     PlantedError(
+        "recomputed segments forget what came before",
+        "training/answers.py",
+        "arguments = some.flatten(1), states", "arguments = some.flatten(1), None",
+        "test_answers.py",
+    ),
+    PlantedError(
+        "gradients flow through one segment too many",
+        "training/answers.py", "n_pairs - self.backprop)", "n_pairs - self.backprop - 1)",
+        "test_answers.py",
+    ),
+    PlantedError(
         "all layers share one memory",
         "armt.py",
         "            new_states.append(new_state)\n",

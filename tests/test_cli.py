@@ -109,7 +109,7 @@ def test_the_seed_is_that_of_the_weights_too():
 def test_without_a_curriculum_remember_has_stages_for_as_many_pairs_as_there_are_keys(monkeypatch):
     most = []
 
-    def train(model, task, config, checkpoint):
+    def train(model, task, config, checkpoint, workers):
         most.append(config.stages[-1].n_pairs)
         return loop.History(accuracy=[1.0])
 

@@ -8,6 +8,7 @@ from small_runs import STAGES, TASK, recipe, run, small
 
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
 from armt_mini.training import loop
+from armt_mini.training.answers import Answers
 from armt_mini.training.checkpoints import read_checkpoint
 from armt_mini.training.loop import History, Stage, TrainingConfig
 
@@ -85,7 +86,7 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_mean_cross_entropy():
     config = recipe(clip_norm=0.01, weight_decay=0.7, betas=(0.8, 0.9))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.8, 0.9), weight_decay=0.7)
     history = History()
-    loop.step(model, TASK, config, optimiser, history, 0)
+    loop.step(Answers(model), TASK, config, optimiser, history, 0)
 
     batch = loop_batch(config, 0)
     logits = twin.ask(batch.questions, twin.memorise(batch.pairs.flatten(1)))[:, :, -1]
@@ -116,7 +117,7 @@ def loop_batch(config: TrainingConfig, number: int):
     history = History(stage=[0] * number, n_pairs=[0] * number, loss=[0] * number, accuracy=[])
     model = small()
     optimiser = torch.optim.AdamW(model.parameters())
-    loop.step(model, Task(rewrite=True), config, optimiser, history, 0)
+    loop.step(Answers(model), Task(rewrite=True), config, optimiser, history, 0)
     return seen[0]
 
 
@@ -147,7 +148,7 @@ def test_a_loss_or_gradient_that_is_not_finite_is_an_error_before_the_weights_ch
     tmp_path, monkeypatch, what, value
 ):
     model, file = small(), tmp_path / "run.safetensors"
-    answer, steps, weights = loop.answer_logits, [], []
+    answer, steps, weights = Answers.forward, [], []
 
     def spoiled(*arguments):
         steps.append(1)
@@ -160,7 +161,7 @@ def test_a_loss_or_gradient_that_is_not_finite_is_an_error_before_the_weights_ch
         return logits
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "answer_logits", spoiled)
+        patch.setattr(Answers, "forward", spoiled)
         with pytest.raises(FloatingPointError, match=rf"{what}: .* got (nan|inf) at step 8 \("):
             run(model, checkpoint=file)
     for parameter, before in zip(model.parameters(), weights, strict=True):

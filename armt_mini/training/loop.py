@@ -6,6 +6,7 @@ goes on from its checkpoint to the same losses as one that was not.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,10 +20,12 @@ from torch import nn
 
 from armt_mini.checks import check_at_least, check_type
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
-from armt_mini.training.evaluation import answer_logits
+from armt_mini.training.answers import Answers
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
 from armt_mini.training.resume import resume, save_run
+from armt_mini.training.workers import Workers
 
+ALONE = Workers()
 WINDOW = 50  # steps over which accuracy is averaged before a stage may end
 
 
@@ -55,7 +58,8 @@ class TrainingConfig:
     final_lr: the learning rate falls on a straight line towards this part of itself in the last
     stage. n_questions: keys asked of each memory (at most as many as there are pairs; None: every
     pair's). seed: of the samples; the model has its own. checkpoint_every: steps between two
-    checkpoints. Raises ValueError for numbers out of range.
+    checkpoints. schedule, precision, recompute, backprop: see `Answers`. Raises ValueError for
+    numbers out of range.
     """
 
     stages: Sequence[Stage]
@@ -68,6 +72,10 @@ class TrainingConfig:
     n_questions: int | None = None
     seed: int = 0
     checkpoint_every: int = 200
+    schedule: str = "sequential"
+    precision: str = "float32"
+    recompute: int | None = None
+    backprop: int | None = None
 
     def __post_init__(self) -> None:
         check_at_least(1, stages=len(self.stages), batch_size=self.batch_size)
@@ -133,13 +141,15 @@ def train(
     checkpoint: str | Path | None = None,
     progress: bool = True,
     after_step: Callable[[int], None] | None = None,
+    workers: Workers = ALONE,
 ) -> History:
     """Train the model in place and return what happened.
 
     checkpoint: a file to write every `checkpoint_every` steps and at the end. If it exists, the
     run goes on from it. Ctrl-C (in a notebook: interrupt) ends the run after the step it is in,
     and saves it. progress: show a progress bar on standard output. after_step: called after every
-    step with the number of steps that are done, to watch the model.
+    step with the number of steps that are done, to watch the model. workers: the processes that
+    train together; the first of them saves and shows. batch_size is that of all together.
 
     Raises ValueError if the task has fewer keys than a stage asks for, or if the checkpoint belongs
     to another run or model, or is broken; it is left as it is. Raises FloatingPointError if a loss
@@ -148,6 +158,10 @@ def train(
     generator = torch.Generator()
     for stage in config.stages:
         task.sample(1, stage.n_pairs[1], generator)  # raises now, not when the stage comes
+    workers.check_batch_size(config.batch_size)
+    names = "schedule", "precision", "recompute", "backprop"
+    answers = Answers(model, **{name: getattr(config, name) for name in names})
+    device, is_first = next(answers.parameters()).device, workers.rank == 0
     optimiser = torch.optim.AdamW(
         model.parameters(),
         lr=config.learning_rate,
@@ -158,27 +172,30 @@ def train(
     history = History()
 
     def save(is_finished: bool = False) -> None:
-        if checkpoint is not None:
+        if checkpoint is not None and is_first:
             save_run(checkpoint, model, None if is_finished else optimiser, recipe, vars(history))
 
-    if checkpoint is not None and Path(checkpoint).exists():
+    exists = checkpoint is not None and Path(checkpoint).exists()
+    workers.wait()  # all have looked before the first one saves
+    if checkpoint is not None and exists:
         history = History(**resume(checkpoint, model, optimiser, recipe))
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
+    answers = workers.spread(answers)
     steps = len(history) + history.steps_left(config.stages)
     with (
         interrupt_between_steps() as is_interrupted,
-        progress_bar(progress, len(history), steps) as show,
+        progress_bar(progress and is_first, len(history), steps) as show,
     ):
         try:
             for index, stage in enumerate(config.stages):
                 while not history.is_finished(index, stage):
-                    step(model, task, config, optimiser, history, index)
+                    step(answers, task, config, optimiser, history, index, workers)
                     if after_step is not None:
                         after_step(len(history))
                     show(len(history) + history.steps_left(config.stages), history.latest())
-                    stop = is_interrupted()
+                    stop = workers.any(is_interrupted(), device)
                     if stop or len(history) % config.checkpoint_every == 0:
                         save()
                     if stop:
@@ -191,12 +208,13 @@ def train(
 
 
 def step(
-    model: Any,
+    answers: nn.Module,
     task: AssociativeRetrieval,
     config: TrainingConfig,
     optimiser: torch.optim.Optimizer,
     history: History,
     index: int,
+    workers: Workers = ALONE,
 ) -> None:
     """One step of stage number `index`: draw, read, ask, update, record."""
     number = len(history)
@@ -207,17 +225,19 @@ def step(
     n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
     n_questions = min(n_pairs, config.n_questions or n_pairs)
     batch = task.sample(config.batch_size, n_pairs, generator, n_questions)
-    batch = batch.to(next(iter(model.parameters())).device)
+    batch = workers.part(batch).to(next(answers.parameters()).device)
 
-    logits = answer_logits(model, batch)
+    logits = answers(batch.pairs, batch.questions)
     loss = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten())
     optimiser.zero_grad()
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-    for name, quantity in (("loss", loss), ("gradient norm", norm)):
-        if not torch.isfinite(quantity):
+    norm = nn.utils.clip_grad_norm_(answers.parameters(), config.clip_norm)
+    accuracy = (logits.argmax(dim=-1) == batch.answers).to(loss.dtype).mean()
+    mean_loss, mean_norm, mean_accuracy = workers.mean(loss, norm, accuracy)
+    for name, quantity in (("loss", mean_loss), ("gradient norm", mean_norm)):
+        if not math.isfinite(quantity):
             raise FloatingPointError(
-                f"{name}: expected a finite number, got {quantity.item()} at step {number} "
+                f"{name}: expected a finite number, got {quantity} at step {number} "
                 f"({n_pairs} pairs); the weights are those before this step. Try a lower "
                 f"learning_rate, or a model with a larger eps."
             )
@@ -227,5 +247,5 @@ def step(
 
     history.stage.append(index)
     history.n_pairs.append(n_pairs)
-    history.loss.append(loss.item())
-    history.accuracy.append((logits.argmax(dim=-1) == batch.answers).float().mean().item())
+    history.loss.append(mean_loss)
+    history.accuracy.append(mean_accuracy)

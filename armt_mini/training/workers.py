@@ -1,0 +1,76 @@
+"""Several processes train one model: each takes its part of every batch.
+
+    torchrun --nproc-per-node=2 -m armt_mini train rewrite --system armt
+
+`torchrun` starts the processes, on one machine or several, and ends all of them when one fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from armt_mini.tasks.associative_retrieval import RetrievalBatch
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes of a training, seen from one of them: its number, from 0, and how many."""
+
+    rank: int = 0
+    size: int = 1
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raise ValueError unless every process gets as many samples as the others."""
+        if batch_size % self.size:
+            raise ValueError(
+                f"batch_size: expected a multiple of the {self.size} processes, got {batch_size}."
+            )
+
+    def part(self, batch: RetrievalBatch) -> RetrievalBatch:
+        """This process's samples of a batch that all have drawn."""
+        return RetrievalBatch(*(tensor[self.rank :: self.size] for tensor in batch))
+
+    def spread(self, module: nn.Module) -> nn.Module:
+        """The module; called in every process, its gradients are the mean over all of them."""
+        return DistributedDataParallel(module) if self.size > 1 else module
+
+    def mean(self, *numbers: Tensor) -> list[float]:
+        """The mean of each number over all processes; every process must ask."""
+        stacked = torch.stack([number.detach() for number in numbers])
+        if self.size > 1:
+            dist.all_reduce(stacked)
+        return (stacked / self.size).tolist()
+
+    def any(self, is_so: bool, device: torch.device) -> bool:
+        """Whether it is so in any process; every process must ask."""
+        if self.size == 1:
+            return is_so
+        return self.mean(torch.tensor(float(is_so), device=device))[0] > 0
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def workers() -> Iterator[Workers]:
+    """Join the other processes that `torchrun` has started, if it has; leave them at the end."""
+    if not dist.is_torchelastic_launched():
+        yield Workers()
+        return
+    if on_cuda := torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if on_cuda else "gloo")
+    try:
+        yield Workers(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
