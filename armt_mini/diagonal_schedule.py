@@ -34,26 +34,22 @@ def read_diagonally(
     (batch, tokens, d_model) each; taken one a step, so an endless iterator needs no more room than
     a short one. use: called with what leaves the last layer, segment by segment.
     """
-    n_layers = len(states)
-    stacked = stack(states)
-    between: list[Tensor] = []  # what waits for layers first, first + 1, …, (cells, batch, ...)
-    first = last = 0  # layers with work to do: first ≤ l < last
+    n_layers, stacked = len(states), stack(states)
+    waiting: list[Tensor | None] = [None] * n_layers  # in front of each layer
     for segment in chain(segments, repeat(None, n_layers - 1)):
-        if segment is None:
-            first += 1  # the last segment has left this layer
-        else:
-            between.insert(0, segment[None])
-        last = min(last + 1, n_layers)
-        if first >= last:
-            break  # there was no segment
-        active = {name: weight[first:last] for name, weight in weights.items()}
+        waiting = [segment, *waiting[:-1]]
+        some = [hidden for hidden in waiting if hidden is not None]
+        if not some:
+            continue  # there was no segment at all
+        first = next(layer for layer in range(n_layers) if waiting[layer] is not None)
+        last = first + len(some)  # segments follow one another: so do the layers they are in
+        of_some = {name: weight[first:last] for name, weight in weights.items()}
         state = MemoryState(*(part[first:last] for part in stacked))
-        hidden, state = layer(active, torch.cat(between), state)
+        hidden, state = layer(of_some, torch.stack(some), state)
         stacked = put_in(stacked, first, last, state)
-        between = [hidden]
+        waiting[first:last] = hidden.unbind()
         if last == n_layers:
             use(hidden[-1])
-            between = [hidden[:-1]]
     return unstack(stacked)
 
 

@@ -236,7 +236,7 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "a diagonal hands its segments on to the wrong layers",
-        "diagonal_schedule.py", "between.insert(0, segment[None])", "between.append(segment[None])",
+        "diagonal_schedule.py", "torch.stack(some)", "torch.stack(some[::-1])",
         "test_diagonal_schedule.py",
     ),
     PlantedError(

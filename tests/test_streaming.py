@@ -198,10 +198,12 @@ def test_other_models_other_files_and_impossible_arguments_are_errors(lively, tm
         (lively(), "config"),
         (lively(am.PRMT), "system"),
     ):
-        with pytest.raises(ValueError, match=rf"^model: expected the one that .* another {what}"):
+        with pytest.raises(
+            ValueError, match=rf"^path: .* holds no stream of this model, but of another {what}"
+        ):
             am.Stream.load(file, other)
     save_file({"a": torch.ones(1)}, file, {"about": "{}"})
-    with pytest.raises(ValueError, match=r"^path: .* holds no stream"):
+    with pytest.raises(ValueError, match=r"^path: .* holds no stream of this model"):
         am.Stream.load(file, model)
     with pytest.raises(ValueError, match=r"^schedule: expected one of sequential, diagonal"):
         am.Stream(model, schedule="random")

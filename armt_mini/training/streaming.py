@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from armt_mini.checks import check_at_least, check_one_of, check_tokens, check_type
+from armt_mini.memory_state import MemoryState
 from armt_mini.segment_recurrence import Output
 from armt_mini.training.checkpoints import describe_model, read_checkpoint, write_tensors
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
@@ -76,8 +77,6 @@ class Stream:
                         segment, rest = rest[:, :length], rest[:, length:]
                         show(n_segments, "")
                         yield segment
-            except GeneratorExit:
-                raise
             except BaseException as error:  # raised again when all that has begun is finished
                 failure = error
 
@@ -129,9 +128,9 @@ class Stream:
     def save(self, path: str | Path) -> None:
         """Write all that is needed to go on to a safetensors file, all or nothing."""
         tensors = {"unfinished": self.unfinished, "last": self.last}
+        tensors |= {f"found.{position}": logits for position, logits in self.found.items()}
         # Copies: the layers of an empty memory share one.
         tensors |= {f"states.{i}": part.clone() for i, part in enumerate(parts_of(self.states))}
-        tensors |= {f"found.{position}": logits for position, logits in self.found.items()}
         about = {"n_read": self.n_read, "positions": self.positions, **fingerprint(self.model)}
         write_tensors(path, tensors, about)
 
@@ -139,33 +138,26 @@ class Stream:
     def load(cls, path: str | Path, model: Any, schedule: str = "sequential") -> Stream:
         """The stream in a file of `save`, to go on reading with the same model.
 
-        Raises FileNotFoundError, and ValueError if the file holds no stream or another model's.
+        Raises FileNotFoundError, and ValueError if the file holds no stream of this model.
         """
         tensors, about = read_checkpoint(path)
-        if "unfinished" not in tensors:
-            raise ValueError(f"path: {path} holds no stream; use a file of Stream.save.")
-        if differing := [name for name, mine in fingerprint(model).items() if about[name] != mine]:
-            raise ValueError(
-                f"model: expected the one that {path} was read with, got one of another "
-                f"{differing[0]}; load that model."
-            )
+        for name, mine in fingerprint(model).items():
+            if about.get(name) != mine:
+                raise ValueError(
+                    f"path: {path} holds no stream of this model, but of another {name}; use the "
+                    f"model that it was read with."
+                )
         stream = cls(model, len(tensors["unfinished"]), schedule, about["positions"])
         tensors = {name: tensor.to(stream.last.device) for name, tensor in tensors.items()}
         parts = (tensors[f"states.{i}"] for i in count())
         stream.states = [
-            type(state)(*(next(parts) for _ in state)) if isinstance(state, tuple) else next(parts)
+            MemoryState(next(parts), next(parts)) if isinstance(state, tuple) else next(parts)
             for state in stream.states
         ]
-        stream.n_read, stream.unfinished, stream.last = (
-            about["n_read"],
-            tensors["unfinished"],
-            tensors["last"],
-        )
-        stream.found = {
-            position: tensors[f"found.{position}"]
-            for position in stream.positions
-            if f"found.{position}" in tensors
-        }
+        stream.unfinished, stream.last = tensors["unfinished"], tensors["last"]
+        stream.n_read = about["n_read"]
+        asked = (position for position in stream.positions if position < stream.n_read)
+        stream.found = {position: tensors[f"found.{position}"] for position in asked}
         return stream
 
 
