@@ -43,8 +43,8 @@ def read_diagonally(
             continue  # there was no segment at all
         first = next(layer for layer in range(n_layers) if waiting[layer] is not None)
         last = first + len(some)  # segments follow one another: so do the layers they are in
-        of_some = {name: weight[first:last] for name, weight in weights.items()}
-        state = MemoryState(*(part[first:last] for part in stacked))
+        of_some = {name: cut(weight, first, last) for name, weight in weights.items()}
+        state = MemoryState(*(cut(part, first, last) for part in stacked))
         hidden, state = layer(of_some, torch.stack(some), state)
         stacked = put_in(stacked, first, last, state)
         waiting[first:last] = hidden.unbind()
@@ -60,6 +60,11 @@ def stack(states: list[MemoryState]) -> MemoryState:
 
 def unstack(stacked: MemoryState) -> list[MemoryState]:
     return [MemoryState(*parts) for parts in zip(*stacked, strict=True)]
+
+
+def cut(stacked: Tensor, first: int, last: int) -> Tensor:
+    """What belongs to layers first ≤ l < last. All of it as it is: a slice has its own gradient."""
+    return stacked if last - first == len(stacked) else stacked[first:last]
 
 
 def put_in(stacked: MemoryState, first: int, last: int, new: MemoryState) -> MemoryState:

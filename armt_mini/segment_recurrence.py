@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from armt_mini.checks import check_like, check_one_of, check_tokens, check_type
@@ -165,7 +166,8 @@ class SegmentRecurrence(nn.Module):
 
     def embed(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length d_model"]:
         """Token and position embeddings; every segment counts positions from zero."""
-        return self.token_embedding[tokens] + self.position_embedding[: tokens.shape[1]]
+        positions = self.position_embedding[: tokens.shape[1]]
+        return F.embedding(tokens, self.token_embedding) + positions
 
     def logits(self, hidden: Float[Tensor, "*rest d_model"]) -> Float[Tensor, "*rest vocab_size"]:
         """Scores of the next token, from what leaves the last layer."""
