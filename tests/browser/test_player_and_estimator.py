@@ -12,6 +12,11 @@ from test_every_widget import frame
 from armt_mini.widgets import Estimator
 
 PAGE = "chapters/07_first_training.html"
+PLAYERS = [
+    (PAGE, "training"),
+    (PAGE, "in-use"),
+    ("chapters/08_diagonal_schedule.html", "filling"),
+]
 
 
 def test_the_estimator_agrees_with_the_package(open_page):
@@ -53,9 +58,9 @@ def test_a_player_shows_the_frames_of_the_notebook(open_page, name):
                 assert_matrix(player, title, frames[shown])
 
 
-@pytest.mark.parametrize("name", ["training", "in-use"])
-def test_a_player_plays_to_its_end_pauses_and_steps(open_page, name):
-    with open_page(PAGE) as page:
+@pytest.mark.parametrize(("chapter", "name"), PLAYERS)
+def test_a_player_plays_to_its_end_pauses_and_steps(open_page, chapter, name):
+    with open_page(chapter) as page:
         player = widget_of(page, name)
         slider = player.locator("[name=frame]")
         last = int(slider.get_attribute("max"))
