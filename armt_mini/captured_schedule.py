@@ -55,7 +55,7 @@ class Recording:
             self.hidden.copy_(hidden)
             leaving.copy_(hidden[-1])
 
-        compiled = self.compiled(diagonal)
+        compiled = torch.compile(diagonal, fullgraph=True, dynamic=False)
 
         def several_diagonals(n: int) -> None:
             for i in range(n):
@@ -67,10 +67,6 @@ class Recording:
         )
         self.play = {n: self.captured(several_diagonals, n) for n in (1, DIAGONALS)}
         torch.set_float32_matmul_precision(precision)
-
-    @staticmethod
-    def compiled(diagonal: Callable[..., None]) -> Callable[..., None]:
-        return torch.compile(diagonal, fullgraph=True, dynamic=False)
 
     @staticmethod
     def captured(diagonals: Callable[[int], None], n: int) -> Callable[[], None]:
@@ -93,7 +89,6 @@ class Recording:
         for ours, theirs in zip(self.state, stack(states), strict=True):
             ours.copy_(theirs)
         is_filled = [False] * len(states)  # which layers have a segment
-        on_device: list[list[bool]] = []  # the same, of the diagonals that were played last
         for diagonals in groups(chain(segments, repeat(None, len(states) - 1))):
             if tokens := [segment for segment in diagonals if segment is not None]:
                 self.tokens[: len(tokens)] = torch.stack(tokens)
@@ -101,9 +96,8 @@ class Recording:
             for segment in diagonals:
                 is_filled = [segment is not None, *is_filled[:-1]]
                 filled.append(is_filled)
-            if filled != on_device:
-                self.is_filled[: len(filled)] = torch.tensor(filled)
-                on_device = filled
+            # The host does not wait for the device, which has work for some diagonals more.
+            self.is_filled[: len(filled)].copy_(torch.tensor(filled), non_blocking=True)
             self.play[len(diagonals)]()
             for leaving, (*_, is_last_filled) in zip(self.leaving, filled, strict=False):
                 if is_last_filled:

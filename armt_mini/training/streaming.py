@@ -123,7 +123,7 @@ class Stream:
         if block.shape == (len(self.unfinished), 0):
             return self.unfinished[:, :0]
         check_tokens("block", block, shape, vocab_size, block.device)
-        return block.to(self.unfinished.device)
+        return block.to(self.unfinished.device, non_blocking=True)
 
     def save(self, path: str | Path) -> None:
         """Write all that is needed to go on to a safetensors file, all or nothing."""
