@@ -97,6 +97,7 @@ def try_button(page, widget, name):
     button, found = widget.get_by_role("button", name=name, exact=True), []
     for press in (button.click, lambda: button.press("Enter"), lambda: button.press(" ")):
         widget.get_by_role("button", name="Reset").click()
+        frame(page)  # a key moves a slider on from where it is drawn
         for slider in widget.locator("input[type=range]").all():
             slider.press("ArrowRight")
         frame(page)
