@@ -1,6 +1,6 @@
 /** Capacity lab: how many random pairs one matrix holds, by rule, feature map and dimension. */
 
-import { emptyState, featureMap, innerProduct, write } from "./engine.js";
+import { emptyState, featureMap, innerProduct, read, write } from "./engine.js";
 import { Panel, chart, heatmap, normals, uniforms } from "./parts.js";
 
 const N_VALUES = 16;
@@ -26,19 +26,19 @@ function drawPairs({ d_memory, n_most, overlap, noise, seed }) {
   return pairs.map((pair, i) => ({ ...pair, symbol: Math.floor(N_VALUES * symbols[i]) }));
 }
 
-const answer = new Float64Array(N_VALUES);
-
-/**
- * How far the stored symbol is ahead of the best other one in φ(q)ᵀA; 1 is a pair that is alone.
- * Not divided by φ(q)ᵀz: that changes all entries alike, so not which is largest.
- */
-function lead({ associations }, { query, symbol, length }) {
-  answer.fill(0);
+/** φ(q)ᵀA. Not divided by φ(q)ᵀz: that changes all entries alike, so not which is largest. */
+function answerOf({ associations }, { query }) {
+  const answer = new Float64Array(N_VALUES);
   for (let i = 0; i < query.length; i++) {
     if (query[i] === 0) continue;
     const row = i * N_VALUES;
     for (let j = 0; j < N_VALUES; j++) answer[j] += query[i] * associations[row + j];
   }
+  return answer;
+}
+
+/** How far the stored symbol is ahead of the best other one; 1 is a pair that is alone. */
+function lead(answer, { symbol, length }) {
   let best = -Infinity;
   for (let j = 0; j < N_VALUES; j++) if (j !== symbol && answer[j] > best) best = answer[j];
   return length && (answer[symbol] - best) / length; // ReLU may leave nothing of a key
@@ -59,19 +59,30 @@ function experiment(settings) {
   for (let memory = 0; memory < N_MEMORIES; memory++) {
     const own = pairs.slice(memory * n_most, (memory + 1) * n_most);
     const states = [emptyState(own[0].key.length, N_VALUES)];
+    const answers = own.map(() => new Float64Array(N_VALUES)); // of A after n pairs
+    const overlaps = []; // φ(k)ᵀφ(q), key by key
     for (let n = 1; n <= n_most; n++) {
       const { key, value } = own[n - 1];
+      const old = read(states[n - 1], key);
       states.push(write(states[n - 1], [key], [value], [1], settings.rule));
-      for (let i = 0; i < n; i++) right[n] += lead(states[n], own[i]) > 0;
+      // A gains φ(k) ⊗ this, so each answer gains φ(q)ᵀφ(k) times this: no need to read A again.
+      const written = settings.rule === "additive" ? value : value.map((x, j) => x - old[j]);
+      const on = [...key.keys()].filter((i) => key[i] !== 0); // most features of DPFP are off
+      const overlap = own.map(({ query }) => on.reduce((sum, i) => sum + key[i] * query[i], 0));
+      for (let i = 0; i < n_most; i++) {
+        for (let j = 0; j < N_VALUES; j++) answers[i][j] += overlap[i] * written[j];
+        if (i < n) right[n] += lead(answers[i], own[i]) > 0;
+      }
+      overlaps.push(overlap);
     }
-    shown ??= { pairs: own, states };
+    shown ??= { pairs: own, states, overlaps };
   }
   const shares = []; // of what another key weighs in an answer, the own key weighing one
-  for (const asked of shown.pairs) {
-    const signal = innerProduct(asked.query, asked.key);
+  for (let asked = 0; asked < n_most; asked++) {
+    const signal = shown.overlaps[asked][asked];
     if (signal === 0) continue;
-    for (const other of shown.pairs)
-      if (other !== asked) shares.push(innerProduct(asked.query, other.key) / signal);
+    for (let other = 0; other < n_most; other++)
+      if (other !== asked) shares.push(shown.overlaps[other][asked] / signal);
   }
   const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
   const square = shares.reduce((sum, share) => sum + share ** 2, 0) / shares.length;
@@ -122,7 +133,7 @@ export default {
       const { pairs, states, accuracy, variance } = result;
       const state = states[n_pairs];
       matrix.draw(state.associations, state.dKey, state.dValue);
-      const leads = pairs.slice(0, n_pairs).map((pair) => lead(state, pair));
+      const leads = pairs.slice(0, n_pairs).map((pair) => lead(answerOf(state, pair), pair));
       const right = leads.filter((x) => x > 0).length;
       panel.summary.textContent = n_pairs
         ? `${n_pairs} pairs in a matrix of ${state.dKey} × ${state.dValue}: ` +
