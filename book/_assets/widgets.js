@@ -223,11 +223,13 @@
     element.replaceChildren(make("p", { className: "widget-problem" }, `${problem}`));
   }
 
+  const rendered = []; // a promise for each anywidget
+
   /** An element that shows the model; what it holds may come a moment later. */
   function render(model) {
     const element = make("div", { className: "widget" });
     if (model.kind === "AnyModel") {
-      renderAnywidget(model, element).catch((problem) => fail(element, problem));
+      rendered.push(renderAnywidget(model, element).catch((problem) => fail(element, problem)));
     } else if (model.kind in RENDERERS) {
       element.append(RENDERERS[model.kind](model));
     } else {
@@ -250,4 +252,5 @@
     const model = modelOf(JSON.parse(script.textContent).model_id);
     if (model) script.before(render(model));
   }
+  window.widgetsRendered = Promise.all(rendered); // equations.js waits for it
 })();
