@@ -8,22 +8,24 @@ const N_MEMORIES = 4; // the first is shown, the curve is the mean of all
 
 /** Random keys of length one, queries near them, and the symbol stored under each key. */
 function drawPairs({ d_memory, n_most, overlap, noise, seed }) {
-  const count = N_MEMORIES * n_most * d_memory;
-  const own = normals(seed, count);
-  const error = normals(seed + 1, count);
+  const count = N_MEMORIES * n_most;
+  const own = normals(seed, count * d_memory);
+  const error = normals(seed + 1, count * d_memory);
   const common = normals(seed + 2, 64); // an even number, at least d_memory
-  const scale = 1 / Math.sqrt(d_memory);
-  const pairs = [];
-  for (let start = 0; start < count; start += d_memory) {
+  const symbols = uniforms(seed + 3, count);
+  const [ownShare, commonShare] = [Math.sqrt(1 - overlap), Math.sqrt(overlap)];
+  return Array.from(symbols, (uniform, pair) => {
+    const start = pair * d_memory;
     const key = new Float64Array(d_memory);
-    for (let i = 0; i < d_memory; i++)
-      key[i] = Math.sqrt(1 - overlap) * own[start + i] + Math.sqrt(overlap) * common[i];
-    const length = Math.hypot(...key);
-    const query = key.map((x, i) => x / length + noise * scale * error[start + i]);
-    pairs.push({ key: key.map((x) => x / length), query });
-  }
-  const symbols = uniforms(seed + 3, pairs.length);
-  return pairs.map((pair, i) => ({ ...pair, symbol: Math.floor(N_VALUES * symbols[i]) }));
+    for (let i = 0; i < d_memory; i++) key[i] = ownShare * own[start + i] + commonShare * common[i];
+    const length = Math.sqrt(innerProduct(key, key));
+    const query = new Float64Array(d_memory);
+    for (let i = 0; i < d_memory; i++) {
+      key[i] /= length;
+      query[i] = key[i] + (noise / Math.sqrt(d_memory)) * error[start + i];
+    }
+    return { key, query, symbol: Math.floor(N_VALUES * uniform) };
+  });
 }
 
 /** φ(q)ᵀA. Not divided by φ(q)ᵀz: that changes all entries alike, so not which is largest. */
@@ -44,6 +46,41 @@ function lead(answer, { symbol, length }) {
   return length && (answer[symbol] - best) / length; // ReLU may leave nothing of a key
 }
 
+/** φ(k)ᵀφ(q) for the query of every pair. Most features of DPFP are off. */
+function overlapsOf(key, pairs) {
+  const on = [];
+  for (let i = 0; i < key.length; i++) if (key[i] !== 0) on.push(i);
+  const overlaps = new Float64Array(pairs.length);
+  for (let pair = 0; pair < pairs.length; pair++) {
+    const { query } = pairs[pair];
+    let overlap = 0;
+    for (let n = 0; n < on.length; n++) overlap += key[on[n]] * query[on[n]];
+    overlaps[pair] = overlap;
+  }
+  return overlaps;
+}
+
+function addTimes(total, factor, vector) {
+  for (let j = 0; j < total.length; j++) total[j] += factor * vector[j];
+}
+
+/** Variance of what another key adds to an entry of an answer, in which the own key weighs one. */
+function disturbance(overlaps) {
+  let [sum, squares, count] = [0, 0, 0];
+  for (let asked = 0; asked < overlaps.length; asked++) {
+    const signal = overlaps[asked][asked];
+    if (signal === 0) continue;
+    for (let other = 0; other < overlaps.length; other++) {
+      if (other === asked) continue;
+      const share = overlaps[other][asked] / signal;
+      sum += share;
+      squares += share ** 2;
+      count++;
+    }
+  }
+  return squares / count / N_VALUES - (sum / count / N_VALUES) ** 2;
+}
+
 /** Every memory, pair after pair: states of the first, and the share recalled after n pairs. */
 function experiment(settings) {
   const phi = settings.feature_map === "none" ? (x) => x : featureMap(settings.feature_map, settings);
@@ -53,7 +90,7 @@ function experiment(settings) {
     const features = phi(key);
     return { key: features, query: phi(query), symbol, value, length: innerProduct(features, features) };
   });
-  const { n_most } = settings;
+  const { n_most, rule } = settings;
   const right = new Float64Array(n_most + 1);
   let shown;
   for (let memory = 0; memory < N_MEMORIES; memory++) {
@@ -63,32 +100,20 @@ function experiment(settings) {
     const overlaps = []; // φ(k)ᵀφ(q), key by key
     for (let n = 1; n <= n_most; n++) {
       const { key, value } = own[n - 1];
-      const old = read(states[n - 1], key);
-      states.push(write(states[n - 1], [key], [value], [1], settings.rule));
+      const old = rule === "additive" ? null : read(states[n - 1], key);
       // A gains φ(k) ⊗ this, so each answer gains φ(q)ᵀφ(k) times this: no need to read A again.
-      const written = settings.rule === "additive" ? value : value.map((x, j) => x - old[j]);
-      const on = [...key.keys()].filter((i) => key[i] !== 0); // most features of DPFP are off
-      const overlap = own.map(({ query }) => on.reduce((sum, i) => sum + key[i] * query[i], 0));
+      const written = old ? value.map((x, j) => x - old[j]) : value;
+      states.push(write(states[n - 1], [key], [value], [1], rule));
+      overlaps.push(overlapsOf(key, own));
       for (let i = 0; i < n_most; i++) {
-        for (let j = 0; j < N_VALUES; j++) answers[i][j] += overlap[i] * written[j];
-        if (i < n) right[n] += lead(answers[i], own[i]) > 0;
+        addTimes(answers[i], overlaps[n - 1][i], written);
+        if (i < n && lead(answers[i], own[i]) > 0) right[n]++;
       }
-      overlaps.push(overlap);
     }
     shown ??= { pairs: own, states, overlaps };
   }
-  const shares = []; // of what another key weighs in an answer, the own key weighing one
-  for (let asked = 0; asked < n_most; asked++) {
-    const signal = shown.overlaps[asked][asked];
-    if (signal === 0) continue;
-    for (let other = 0; other < n_most; other++)
-      if (other !== asked) shares.push(shown.overlaps[other][asked] / signal);
-  }
-  const mean = shares.reduce((sum, share) => sum + share, 0) / shares.length;
-  const square = shares.reduce((sum, share) => sum + share ** 2, 0) / shares.length;
   const accuracy = right.map((count, n) => (n ? count / (n * N_MEMORIES) : 1));
-  const variance = square / N_VALUES - (mean / N_VALUES) ** 2;
-  return { ...shown, accuracy, variance };
+  return { ...shown, accuracy, variance: disturbance(shown.overlaps) };
 }
 
 export default {
