@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from armt_mini.associative_layer import associative_layer, memory_weights, read_memory
-from armt_mini.captured_schedule import recording_of
+from armt_mini.captured_schedule import check_gpu, compiled, recording_of
 from armt_mini.configuration import ARMTConfig
-from armt_mini.diagonal_schedule import read_diagonally
+from armt_mini.diagonal_schedule import LayerStep, read_diagonally
 from armt_mini.memory_state import MemoryState
 from armt_mini.segment_recurrence import Layer, SegmentRecurrence
 from armt_mini.transformer_block import Initial, transformer_block
@@ -30,7 +30,7 @@ class ARMT(SegmentRecurrence):
     """
 
     config_type = ARMTConfig
-    schedules = ("sequential", "diagonal", "captured")
+    schedules = ("sequential", "diagonal", "compiled", "captured")
 
     @staticmethod
     def layer_weights(config: ARMTConfig) -> dict[str, Initial]:
@@ -68,7 +68,10 @@ class ARMT(SegmentRecurrence):
         if schedule == "sequential":
             return super().read_segments(segments, states, use)
         short = []  # a last segment of another length fits into no diagonal
-        layer = partial(associative_layer, config=self.config)
+        layer: LayerStep = partial(associative_layer, config=self.config)
+        if schedule == "compiled":
+            check_gpu(schedule, self.token_embedding.device)
+            layer = partial(compiled(associative_layer), config=self.config)
 
         def full() -> Iterator[Tensor]:
             for tokens in segments:

@@ -9,6 +9,8 @@ without a segment (at the beginning and at the end) keeps its state.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
 from itertools import chain, islice, repeat
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -27,8 +29,7 @@ class Recording:
     """Graphs of one diagonal and of several, for batches of token segments of one shape.
 
     layer, weights: as in `read_diagonally`. enter: from token segments to what enters the first
-    layer. Compiling takes from 20 seconds to a minute. In a bfloat16 model products with the
-    float32 memories are taken in TF32, whose roundings are still an eighth of bfloat16's.
+    layer. Compiling takes from 20 seconds to a minute.
     """
 
     def __init__(
@@ -61,23 +62,8 @@ class Recording:
             for i in range(n):
                 compiled(self.tokens[i], self.is_filled[i], self.leaving[i])
 
-        precision = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision(
-            "high" if entering.dtype == torch.bfloat16 else precision
-        )
-        self.play = {n: self.captured(several_diagonals, n) for n in (1, DIAGONALS)}
-        torch.set_float32_matmul_precision(precision)
-
-    @staticmethod
-    def captured(diagonals: Callable[[int], None], n: int) -> Callable[[], None]:
-        """A graph of n diagonals; what starts it."""
-        with torch.cuda.stream(torch.cuda.Stream()):
-            diagonals(1)  # whatever happens once happens now
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            diagonals(n)
-        return graph.replay
+        with products_of(entering.dtype):
+            self.play = {n: graph_of(partial(several_diagonals, n))[0] for n in (1, DIAGONALS)}
 
     def read(
         self,
@@ -105,6 +91,50 @@ class Recording:
         return unstack(MemoryState(*(part.clone() for part in self.state)))
 
 
+def graph_of(work: Callable[[], Any], pool: Any = None) -> tuple[Callable[[], None], Any]:
+    """A CUDA graph of the work: what plays it, and what the work returns, written anew each time.
+
+    pool: memory that it shares with other graphs, which must not play at the same time.
+    """
+    torch.cuda.synchronize()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        work()  # whatever happens once happens now
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool):
+        results = work()
+    return graph.replay, results
+
+
+@contextmanager
+def products_of(dtype: torch.dtype | None) -> Iterator[None]:
+    """In a bfloat16 model, products with the float32 memories are taken in TF32.
+
+    Its roundings are still an eighth of bfloat16's.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if dtype == torch.bfloat16 else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def compiled(layer: Callable) -> Callable:
+    """The layer, compiled: for one segment and for several, at the first call of each kind."""
+    return torch.compile(layer, fullgraph=True, dynamic=True)
+
+
+def check_gpu(schedule: str, device: torch.device) -> None:
+    """Raise ValueError where nothing can be compiled or recorded."""
+    if device.type != GRAPHS_ON:
+        raise ValueError(
+            f"schedule: {schedule!r} needs an NVIDIA GPU, and the model is on {device.type}; use "
+            f"'diagonal'."
+        )
+
+
 def groups(diagonals: Iterator[Tensor | None]) -> Iterator[list[Tensor | None]]:
     """As many at a time as the longer graph has; one at a time where there are fewer."""
     while group := list(islice(diagonals, DIAGONALS)):
@@ -121,15 +151,11 @@ def recording_of(model: Any, layer: LayerStep, states: list[MemoryState]) -> Rec
     where nothing can be recorded.
     """
     (batch, _), device = states[0].normaliser.shape, states[0].normaliser.device
-    if device.type != GRAPHS_ON:
-        raise ValueError(
-            f"schedule: 'captured' needs an NVIDIA GPU, and the model is on {device.type}; use "
-            f"'diagonal'."
-        )
+    check_gpu("captured", device)
     if torch.is_grad_enabled():
         raise ValueError(
             "schedule: 'captured' has no gradients; call the model under torch.no_grad(), or use "
-            "'diagonal'."
+            "'compiled'."
         )
     key = (batch, *(parameter.data_ptr() for parameter in model.parameters()))
     of_model = RECORDINGS.setdefault(model, {})

@@ -121,8 +121,10 @@ def check_tokens(
         raise TypeError(
             f"{name}: expected device {device}, as the model, got {tokens.device}; use .to(device)."
         )
-    if torch.compiler.is_compiling():
-        return  # compiled code must not wait for the numbers themselves
+    if torch.compiler.is_compiling() or (
+        tokens.is_cuda and torch.cuda.is_current_stream_capturing()
+    ):
+        return  # compiled code and graphs must not wait for the numbers themselves
     low, high = int(tokens.min()), int(tokens.max())
     if low < 0 or high >= vocab_size:
         raise ValueError(

@@ -57,7 +57,7 @@ TRAINING = (
     ("backprop", int, "let gradients flow through so many of the last segments only"),
 )
 CHOICES = (
-    ("schedule", ("sequential", "diagonal"), "order of segments and layers"),
+    ("schedule", ARMT.schedules, "order of segments and layers"),
     ("precision", PRECISIONS, "of reading; weights are kept in float32"),
 )
 SIZES = (

@@ -104,8 +104,8 @@ class SegmentRecurrence(nn.Module):
         tokens: any length; cut into segments of segment_length, the last may be shorter. states:
         what an earlier call returned, None for a fresh start. A call begins a new segment, so
         pieces that are cut at segment boundaries give what one call gives. schedule: the order in
-        which segments and layers are visited: "sequential" or (ARMT) "diagonal", or "captured", the
-        diagonal one as CUDA graphs; see diagonal_schedule and captured_schedule.
+        which segments and layers are visited: "sequential" or (ARMT) "diagonal", and on a GPU the
+        diagonal one "compiled" or "captured"; see diagonal_schedule and captured_schedule.
         Raises ValueError or TypeError for arguments that do not fit, and changes nothing.
         """
         logits: list[Tensor] = []

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -82,6 +83,31 @@ def draw(device: str, dtype: torch.dtype) -> Callable[..., torch.Tensor]:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
 
     return draw
+
+
+@pytest.fixture
+def recordable(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes CUDA graphs and compiled code possible: without a GPU, what is in them just runs."""
+    if device == "cuda":
+        return
+    from armt_mini import captured_schedule
+    from armt_mini.training import gradients
+
+    def graph_of(work: Callable, pool: None = None) -> tuple[Callable[[], None], Any]:
+        results = work()
+
+        def play() -> None:
+            for ours, new in zip(results or (), work() or (), strict=True):
+                ours.copy_(new)
+
+        return play, results
+
+    captured_schedule.compiled.cache_clear()
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(captured_schedule, "graph_of", graph_of)
+    monkeypatch.setattr(gradients, "graph_of", graph_of)
+    monkeypatch.setattr(captured_schedule, "GRAPHS_ON", device)
 
 
 @pytest.fixture

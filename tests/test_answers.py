@@ -73,7 +73,8 @@ def test_bfloat16_reads_with_rounded_weights_and_keeps_the_others(lively, batch,
     expected, low_gradients = with_gradients(low, expected.float(), batch)
     answers = Answers(model, precision="bfloat16", recompute=recompute)
     logits, gradients = with_gradients(model, answers(batch.pairs, batch.questions), batch)
-    assert torch.equal(logits, expected)
+    rounding = 0 if batch.pairs.device.type == "cpu" else 0.05  # other kernels for attention
+    torch.testing.assert_close(logits, expected, rtol=rounding, atol=rounding)
     assert logits.dtype == torch.float32
     for gradient, low_gradient in zip(gradients, low_gradients, strict=True):
         assert gradient.dtype == torch.float32

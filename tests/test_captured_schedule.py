@@ -10,25 +10,15 @@ from functools import partial
 import pytest
 import torch
 from test_diagonal_schedule import BOUNDED, SHAPES, sensible
-from test_equivalences import parts
+from test_equivalences import gradients, parts
 
 import armt_mini as am
 from armt_mini import captured_schedule
 from armt_mini.associative_layer import associative_layer
-from armt_mini.captured_schedule import DIAGONALS, Recording, groups
+from armt_mini.captured_schedule import DIAGONALS, groups
 
 # PyTorch's compiler imports parts of PyTorch that warn of themselves.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-
-
-@pytest.fixture
-def recordable(device, monkeypatch):
-    """Makes recordings possible on this device."""
-    if device == "cuda":
-        return
-    monkeypatch.setattr(torch, "compile", lambda diagonal, **options: diagonal)
-    monkeypatch.setattr(Recording, "captured", staticmethod(partial))
-    monkeypatch.setattr(captured_schedule, "GRAPHS_ON", device)
 
 
 @pytest.mark.usefixtures("recordable")
@@ -47,6 +37,22 @@ def test_captured_and_sequential_agree(
             expected = model(tokens, states)
         close(out.logits, expected.logits, **precision)
         close(parts(out.states), parts(expected.states), **precision)
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float64")
+def test_compiled_and_sequential_agree_in_values_and_gradients(
+    lively, draw_tokens, close, close_gradients
+):
+    model, tokens, found = lively(**BOUNDED), draw_tokens(2, 23), []
+    for schedule in ("compiled", "sequential"):
+        out = model(tokens, model(tokens[:, :10], schedule=schedule).states, schedule=schedule)
+        loss = out.logits.square().mean() + sum(part.square().mean() for part in parts(out.states))
+        found.append(((out.logits, parts(out.states)), gradients(loss, list(model.parameters()))))
+    (values, grads), (expected, expected_grads) = found
+    close(values[0], expected[0], rtol=1e-9)
+    close(values[1], expected[1], rtol=1e-9)
+    close_gradients(grads, expected_grads)
 
 
 @pytest.mark.usefixtures("recordable")
@@ -92,11 +98,10 @@ def test_groups_hold_all_diagonals_in_order():
 def test_where_nothing_can_be_recorded_an_error_says_why(lively, draw_tokens, device):
     model, tokens = lively(), draw_tokens(1, 20)
     if device == "cpu":
-        with (
-            torch.no_grad(),
-            pytest.raises(ValueError, match=r"^schedule: 'captured' needs an NVIDIA GPU, .* cpu"),
-        ):
-            model(tokens, schedule="captured")
+        for schedule in ("captured", "compiled"):
+            message = rf"^schedule: '{schedule}' needs an NVIDIA GPU, .* cpu"
+            with torch.no_grad(), pytest.raises(ValueError, match=message):
+                model(tokens, schedule=schedule)
     else:
         with pytest.raises(ValueError, match=r"^schedule: 'captured' has no gradients"):
             model(tokens, schedule="captured")
@@ -108,7 +113,7 @@ def test_a_recording_does_not_keep_its_model(device, monkeypatch):
     if device == "cpu":
         # Stands for a graph, which knows addresses only.
         monkeypatch.setattr(torch, "compile", lambda diagonal, **options: diagonal)
-        monkeypatch.setattr(Recording, "captured", staticmethod(lambda diagonals, n: None))
+        monkeypatch.setattr(captured_schedule, "graph_of", lambda work: (None, None))
         monkeypatch.setattr(captured_schedule, "GRAPHS_ON", device)
     with torch.no_grad():
         layer = partial(associative_layer, config=model.config)

@@ -10,6 +10,7 @@ from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
 from armt_mini.training import loop
 from armt_mini.training.answers import Answers
 from armt_mini.training.checkpoints import read_checkpoint
+from armt_mini.training.gradients import Gradients
 from armt_mini.training.loop import History, Stage, TrainingConfig
 
 # Stages
@@ -86,7 +87,7 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_mean_cross_entropy():
     config = recipe(clip_norm=0.01, weight_decay=0.7, betas=(0.8, 0.9))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.8, 0.9), weight_decay=0.7)
     history = History()
-    loop.step(Answers(model), TASK, config, optimiser, history, 0)
+    loop.step(Gradients(Answers(model), config.clip_norm), TASK, config, optimiser, history, 0)
 
     batch = loop_batch(config, 0)
     logits = twin.ask(batch.questions, twin.memorise(batch.pairs.flatten(1)))[:, :, -1]
@@ -117,7 +118,7 @@ def loop_batch(config: TrainingConfig, number: int):
     history = History(stage=[0] * number, n_pairs=[0] * number, loss=[0] * number, accuracy=[])
     model = small()
     optimiser = torch.optim.AdamW(model.parameters())
-    loop.step(Answers(model), Task(rewrite=True), config, optimiser, history, 0)
+    loop.step(Gradients(Answers(model), 1.0), Task(rewrite=True), config, optimiser, history, 0)
     return seen[0]
 
 

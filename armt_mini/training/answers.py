@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from armt_mini.checks import check_at_least, check_one_of
 from armt_mini.shapes import Float, Int
 
 PRECISIONS = ("float32", "bfloat16")
+SHORT = 32  # tokens of a segment
 
 
 class Answers(nn.Module):
     """A model and how it reads in training: (pairs, questions) -> logits after QUERY.
 
-    schedule: see the model. precision: "bfloat16" reads with the weights rounded to it; they are
-    kept and updated as they are, and memories stay float32. recompute: the activations of so many
-    segments are held at a time, and those of the others computed again on the way back; None holds
-    all. backprop: gradients flow through the last so many segments only; None is all of them.
+    schedule: see the model; "captured" reads as "compiled" does. precision: "bfloat16" reads with
+    the weights rounded to it; they are kept and updated as they are, and memories stay float32.
+    recompute: the activations of so many segments are held at a time, and those of the others
+    computed again on the way back; None holds all. backprop: gradients flow through the last so
+    many segments only; None is all of them.
 
     Raises ValueError for a schedule or precision that the model does not have.
     """
@@ -39,6 +43,7 @@ class Answers(nn.Module):
         check_one_of("schedule", schedule, getattr(model, "schedules", ("sequential",)))
         check_one_of("precision", precision, PRECISIONS)
         check_at_least(1, recompute=recompute or 1, backprop=backprop or 1)
+        schedule = "compiled" if schedule == "captured" else schedule
         self.reader, self.recompute, self.backprop = Reader(model, schedule), recompute, backprop
         self.dtype = torch.bfloat16 if precision == "bfloat16" else None
 
@@ -47,6 +52,13 @@ class Answers(nn.Module):
         pairs: Int[Tensor, "batch pairs pair_length"],
         questions: Int[Tensor, "batch questions question_length"],
     ) -> Float[Tensor, "batch questions vocab_size"]:
+        # The fused kernels of a GPU take 64 positions or more at once. Here there are few.
+        is_short = pairs.is_cuda and pairs.shape[2] < SHORT
+        with sdpa_kernel(SDPBackend.MATH) if is_short else nullcontext():
+            return self.read(pairs, questions)
+
+    def read(self, pairs: Tensor, questions: Tensor) -> Tensor:
+        """`forward`, with whatever kernels are chosen."""
         weights = {
             name: weight.to(self.dtype or weight.dtype)
             for name, weight in self.reader.named_parameters()

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
+from armt_mini.captured_schedule import check_gpu
 from armt_mini.checks import check_at_least, check_type
-from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
+from armt_mini.tasks.associative_retrieval import AssociativeRetrieval, RetrievalBatch
 from armt_mini.training.answers import Answers
+from armt_mini.training.gradients import CapturedGradients, Gradients, Measures
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
 from armt_mini.training.resume import resume, save_run
 from armt_mini.training.workers import Workers
@@ -58,8 +58,8 @@ class TrainingConfig:
     final_lr: the learning rate falls on a straight line towards this part of itself in the last
     stage. n_questions: keys asked of each memory (at most as many as there are pairs; None: every
     pair's). seed: of the samples; the model has its own. checkpoint_every: steps between two
-    checkpoints. schedule, precision, recompute, backprop: see `Answers`. Raises ValueError for
-    numbers out of range.
+    checkpoints. schedule, precision, recompute, backprop: see `Answers`; with schedule "captured"
+    a step is played from CUDA graphs. Raises ValueError for numbers out of range.
     """
 
     stages: Sequence[Stage]
@@ -162,6 +162,9 @@ def train(
     names = "schedule", "precision", "recompute", "backprop"
     answers = Answers(model, **{name: getattr(config, name) for name in names})
     device, is_first = next(answers.parameters()).device, workers.rank == 0
+    if config.schedule == "captured":
+        check_gpu(config.schedule, device)
+        workers.check_alone("schedule 'captured'")
     optimiser = torch.optim.AdamW(
         model.parameters(),
         lr=config.learning_rate,
@@ -182,7 +185,9 @@ def train(
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
-    answers = workers.spread(answers)
+    gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
+    if config.schedule == "captured":
+        gradients = CapturedGradients(gradients, answers.dtype)
     steps = len(history) + history.steps_left(config.stages)
     with (
         interrupt_between_steps() as is_interrupted,
@@ -191,7 +196,7 @@ def train(
         try:
             for index, stage in enumerate(config.stages):
                 while not history.is_finished(index, stage):
-                    step(answers, task, config, optimiser, history, index, workers)
+                    step(gradients, task, config, optimiser, history, index, workers)
                     if after_step is not None:
                         after_step(len(history))
                     show(len(history) + history.steps_left(config.stages), history.latest())
@@ -208,7 +213,7 @@ def train(
 
 
 def step(
-    answers: nn.Module,
+    gradients: Callable[[RetrievalBatch], Measures],
     task: AssociativeRetrieval,
     config: TrainingConfig,
     optimiser: torch.optim.Optimizer,
@@ -225,15 +230,9 @@ def step(
     n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
     n_questions = min(n_pairs, config.n_questions or n_pairs)
     batch = task.sample(config.batch_size, n_pairs, generator, n_questions)
-    batch = workers.part(batch).to(next(answers.parameters()).device)
-
-    logits = answers(batch.pairs, batch.questions)
-    loss = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten())
-    optimiser.zero_grad()
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(answers.parameters(), config.clip_norm)
-    accuracy = (logits.argmax(dim=-1) == batch.answers).to(loss.dtype).mean()
-    mean_loss, mean_norm, mean_accuracy = workers.mean(loss, norm, accuracy)
+    device = optimiser.param_groups[0]["params"][0].device
+    measures = gradients(workers.part(batch).to(device))
+    mean_loss, mean_norm, mean_accuracy = workers.mean(*measures)
     for name, quantity in (("loss", mean_loss), ("gradient norm", mean_norm)):
         if not math.isfinite(quantity):
             raise FloatingPointError(

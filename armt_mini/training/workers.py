@@ -34,6 +34,11 @@ class Workers:
                 f"batch_size: expected a multiple of the {self.size} processes, got {batch_size}."
             )
 
+    def check_alone(self, what: str) -> None:
+        """Raise ValueError unless there is one process."""
+        if self.size > 1:
+            raise ValueError(f"{what}: works in one process, got {self.size}; use 'compiled'.")
+
     def part(self, batch: RetrievalBatch) -> RetrievalBatch:
         """This process's samples of a batch that all have drawn."""
         return RetrievalBatch(*(tensor[self.rank :: self.size] for tensor in batch))

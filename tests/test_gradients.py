@@ -1,0 +1,63 @@
+"""The gradient of a batch, from graphs: the same as without them, whatever was played before."""
+
+from functools import partial
+
+import pytest
+import torch
+from small_runs import TASK, recipe
+from test_diagonal_schedule import BOUNDED
+
+from armt_mini.training.answers import Answers
+from armt_mini.training.gradients import CapturedGradients, Gradients
+from armt_mini.training.loop import train
+from armt_mini.training.workers import Workers
+
+# PyTorch's compiler imports parts of PyTorch that warn of themselves.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+SIZES = {"vocab_size": 19, "segment_length": 4, **BOUNDED}
+
+
+def batches(device):
+    """Of two shapes in turn, every one another."""
+    generator = torch.Generator().manual_seed(3)
+    return [TASK.sample(3, n_pairs, generator).to(device) for n_pairs in (7, 2, 7, 2, 7)]
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float64")
+def test_what_graphs_give_is_what_a_step_without_them_gives(lively, device, close, close_gradients):
+    model, twin = lively(**SIZES), lively(**SIZES)
+    captured = CapturedGradients(Gradients(Answers(model, schedule="captured"), 0.5), None)
+    plain = Gradients(Answers(twin), 0.5)
+    for batch in batches(device):
+        measures, expected = captured(batch), plain(batch)
+        close(list(measures), list(expected), rtol=1e-9)
+        close_gradients([p.grad for p in model.parameters()], [p.grad for p in twin.parameters()])
+        with torch.no_grad():  # as an optimiser would, in place
+            for parameter in (*model.parameters(), *twin.parameters()):
+                parameter.sub_(0.1 * parameter.grad)
+    assert len(captured.graphs) == 2
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float32")
+@pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"recompute": 2}], ids=str)
+def test_a_training_from_graphs_is_the_training(lively, device, options):
+    def losses(**more):
+        config = recipe(**options, **more)
+        return train(lively(**SIZES), TASK, config, progress=False).loss
+
+    rounding = 0.05 if options.get("precision") == "bfloat16" else 1e-3
+    assert losses(schedule="captured") == pytest.approx(losses(schedule="diagonal"), rel=rounding)
+
+
+@pytest.mark.dtypes("float32")
+@pytest.mark.usefixtures("unchecked")
+def test_where_no_graph_can_be_made_an_error_says_why(lively, device, recordable, monkeypatch):
+    run = partial(train, lively(**SIZES), TASK, recipe(schedule="captured"), progress=False)
+    with pytest.raises(ValueError, match=r"^schedule 'captured': works in one process, got 3"):
+        run(workers=Workers(0, 3))
+    if device == "cpu":
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match=r"^schedule: 'captured' needs an NVIDIA GPU"):
+            run()
