@@ -18,6 +18,7 @@ import numpy
 import torch
 
 import armt_mini
+from armt_mini.armt import ARMT
 from armt_mini.baselines.layer_alone import LayerAlone
 from armt_mini.device import DEVICES, describe_device, pick_device, present_devices
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval

@@ -17,9 +17,6 @@ from armt_mini import captured_schedule
 from armt_mini.associative_layer import associative_layer
 from armt_mini.captured_schedule import DIAGONALS, groups
 
-# PyTorch's compiler imports parts of PyTorch that warn of themselves.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-
 
 @pytest.mark.usefixtures("recordable")
 @pytest.mark.parametrize(("n_layers", "length", "batch"), SHAPES)

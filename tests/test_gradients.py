@@ -12,8 +12,6 @@ from armt_mini.training.gradients import CapturedGradients, Gradients
 from armt_mini.training.loop import train
 from armt_mini.training.workers import Workers
 
-# PyTorch's compiler imports parts of PyTorch that warn of themselves.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 SIZES = {"vocab_size": 19, "segment_length": 4, **BOUNDED}
 
 

@@ -52,13 +52,6 @@ class Answers(nn.Module):
         pairs: Int[Tensor, "batch pairs pair_length"],
         questions: Int[Tensor, "batch questions question_length"],
     ) -> Float[Tensor, "batch questions vocab_size"]:
-        # The fused kernels of a GPU take 64 positions or more at once. Here there are few.
-        is_short = pairs.is_cuda and pairs.shape[2] < SHORT
-        with sdpa_kernel(SDPBackend.MATH) if is_short else nullcontext():
-            return self.read(pairs, questions)
-
-    def read(self, pairs: Tensor, questions: Tensor) -> Tensor:
-        """`forward`, with whatever kernels are chosen."""
         weights = {
             name: weight.to(self.dtype or weight.dtype)
             for name, weight in self.reader.named_parameters()
@@ -93,6 +86,9 @@ class Reader(nn.Module):
 
     def forward(self, tokens: Tensor, states: list[Any] | None) -> Any:
         """Pairs (batch, length) -> states; questions (batch, questions, length) -> logits."""
-        if tokens.ndim == 3:
-            return self.model.ask(tokens, states)
-        return self.model.memorise(tokens, states, **self.options)
+        # The fused kernels of a GPU take 64 positions or more at once.
+        is_short = tokens.is_cuda and getattr(self.model.config, "segment_length", 0) < SHORT
+        with sdpa_kernel(SDPBackend.MATH) if is_short else nullcontext():
+            if tokens.ndim == 3:
+                return self.model.ask(tokens, states)
+            return self.model.memorise(tokens, states, **self.options)
