@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from armt_mini.associative_layer import associative_layer, memory_weights, read_memory
-from armt_mini.captured_schedule import check_gpu, compiled, recording_of
+from armt_mini.captured_schedule import check_gpu, compiled, groups, recording_of
 from armt_mini.configuration import ARMTConfig
 from armt_mini.diagonal_schedule import LayerStep, read_diagonally
 from armt_mini.memory_state import MemoryState
@@ -53,10 +54,11 @@ class ARMT(SegmentRecurrence):
         return hidden[:, : tokens.shape[1]], new_states
 
     def with_memory_tokens(self, tokens: Tensor) -> Tensor:
-        """What enters the first layer: (batch, tokens + memory tokens, d_model)."""
+        """What enters the first layer: (..., tokens + memory tokens, d_model)."""
         memory_positions = self.position_embedding[-self.config.n_memory_tokens :]
-        memory_tokens = (self.memory_embedding + memory_positions).expand(len(tokens), -1, -1)
-        return torch.cat([self.embed(tokens), memory_tokens], dim=1)
+        memory_tokens = self.memory_embedding + memory_positions
+        memory_tokens = memory_tokens.expand(*tokens.shape[:-1], -1, -1)
+        return torch.cat([self.embed(tokens), memory_tokens], dim=-2)
 
     def read_segments(
         self,
@@ -86,8 +88,11 @@ class ARMT(SegmentRecurrence):
         if schedule == "captured":
             states = recording_of(self, layer, states).read(full(), states, leaving)
         else:
-            entering = map(self.with_memory_tokens, full())
-            states = read_diagonally(layer, dict(self.layers), entering, states, leaving)
+            entering = chain.from_iterable(
+                self.with_memory_tokens(torch.stack(group)).unbind() for group in groups(full())
+            )
+            weights, whole = dict(self.layers), schedule == "compiled"
+            states = read_diagonally(layer, weights, entering, states, leaving, whole)
         return super().read_segments(short, states, use)
 
     def read_questions(

@@ -122,8 +122,8 @@ def products_of(dtype: torch.dtype | None) -> Iterator[None]:
 
 @cache
 def compiled(layer: Callable) -> Callable:
-    """The layer, compiled: for one segment and for several, at the first call of each kind."""
-    return torch.compile(layer, fullgraph=True, dynamic=True)
+    """The layer, compiled: at the first call of each shape, which takes up to a minute."""
+    return torch.compile(layer, fullgraph=True)
 
 
 def check_gpu(schedule: str, device: torch.device) -> None:

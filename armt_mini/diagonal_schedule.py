@@ -27,12 +27,14 @@ def read_diagonally(
     segments: Iterable[Tensor],
     states: list[MemoryState],
     use: Callable[[Tensor], Any],
+    whole: bool = False,
 ) -> list[MemoryState]:
     """Take segments of one length through all layers; the states after the last one.
 
     weights: of all layers, each stacked as (n_layers, ...). segments: what enters the first layer,
     (batch, tokens, d_model) each; taken one a step, so an endless iterator needs no more room than
-    a short one. use: called with what leaves the last layer, segment by segment.
+    a short one. use: called with what leaves the last layer, segment by segment. whole: all layers
+    compute in every step, those without a segment on zeros, in vain; compiled code likes one shape.
     """
     n_layers, stacked = len(states), stack(states)
     waiting: list[Tensor | None] = [None] * n_layers  # in front of each layer
@@ -43,10 +45,13 @@ def read_diagonally(
             continue  # there was no segment at all
         first = next(layer for layer in range(n_layers) if waiting[layer] is not None)
         last = first + len(some)  # segments follow one another: so do the layers they are in
-        of_some = {name: cut(weight, first, last) for name, weight in weights.items()}
-        state = MemoryState(*(cut(part, first, last) for part in stacked))
-        hidden, state = layer(of_some, torch.stack(some), state)
-        stacked = put_in(stacked, first, last, state)
+        start, end = (0, n_layers) if whole else (first, last)
+        entering = [torch.zeros_like(some[0]) if h is None else h for h in waiting[start:end]]
+        of_some = {name: cut(weight, start, end) for name, weight in weights.items()}
+        state = MemoryState(*(cut(part, start, end) for part in stacked))
+        hidden, state = layer(of_some, torch.stack(entering), state)
+        hidden, *parts = (cut(part, first - start, last - start) for part in (hidden, *state))
+        stacked = put_in(stacked, first, last, MemoryState(*parts))
         waiting[first:last] = hidden.unbind()
         if last == n_layers:
             use(hidden[-1])

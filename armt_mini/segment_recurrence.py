@@ -164,9 +164,9 @@ class SegmentRecurrence(nn.Module):
         by_layer = zip(*(stacked.unbind() for stacked in self.layers.values()), strict=True)
         return [dict(zip(self.layers, weights, strict=True)) for weights in by_layer]
 
-    def embed(self, tokens: Int[Tensor, "batch length"]) -> Float[Tensor, "batch length d_model"]:
+    def embed(self, tokens: Int[Tensor, "*rest length"]) -> Float[Tensor, "*rest length d_model"]:
         """Token and position embeddings; every segment counts positions from zero."""
-        positions = self.position_embedding[: tokens.shape[1]]
+        positions = self.position_embedding[: tokens.shape[-1]]
         return F.embedding(tokens, self.token_embedding) + positions
 
     def logits(self, hidden: Float[Tensor, "*rest d_model"]) -> Float[Tensor, "*rest vocab_size"]:

@@ -236,7 +236,7 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "a diagonal hands its segments on to the wrong layers",
-        "diagonal_schedule.py", "torch.stack(some)", "torch.stack(some[::-1])",
+        "diagonal_schedule.py", "torch.stack(entering)", "torch.stack(entering[::-1])",
         "test_diagonal_schedule.py",
     ),
     PlantedError(

@@ -32,6 +32,7 @@ def command(n_processes: int, *program: str) -> list[str]:
 def start(n_processes: int, *words: str, folder: Path, program: str = "armt_mini"):
     paths = os.pathsep.join([str(ROOT), str(folder)])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment["CUDA_VISIBLE_DEVICES"] = ""  # there may be fewer GPUs than processes
     return subprocess.Popen(
         command(n_processes, program, *words), cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,

@@ -1,4 +1,4 @@
-"""How fast a text is read: ARMT in its three orders, full attention on the same block, Mamba.
+"""How fast a text is read: ARMT in each of its orders, full attention on the same block, Mamba.
 
 Every system takes all tokens through all layers and computes logits for the last segment only.
 """
@@ -23,7 +23,7 @@ from armt_mini.transformer_block import transformer_block
 
 SIZES = {
     "pocket": ARMTConfig(
-        vocab_size=256, d_model=128, n_layers=4, n_heads=4, segment_length=512,
+        vocab_size=256, d_model=128, n_layers=4, n_heads=4, segment_length=1024,
         n_memory_tokens=10, d_memory=32, value_std=0.02,
     ),
     "gpt2": ARMTConfig(
@@ -36,7 +36,7 @@ DEFAULT_TOKENS = {
     "cuda": (4_096, 16_384, 32_768, 131_072, 524_288, 1_048_576),
     "cpu": (1_024, 2_048, 4_096),
 }
-SYSTEMS = ("sequential", "diagonal", "captured", "attention", "mamba")
+SYSTEMS = ("sequential", "diagonal", "compiled", "captured", "attention", "mamba")
 BLOCK = 16  # segments that a stream is given at once
 LONG = 10.0  # seconds: a longer run is timed once, a shorter one several times
 REPEATS = 5
@@ -106,7 +106,7 @@ def reader(
         compiled = torch.compile(transformer_block, dynamic=True) if on_cuda(device) else None
         block, note = compiled or transformer_block, "compiled" if compiled else ""
         return attention_reader(model, block), lambda n: operations(config, n, None), note
-    if system == "captured" and not on_cuda(device):
+    if system in ("compiled", "captured") and not on_cuda(device):
         raise ValueError(f"needs an NVIDIA GPU, and this runs on {device.type}")
 
     def read(n_tokens: int) -> Tensor:
@@ -280,16 +280,16 @@ def agreement(device: torch.device) -> dict[str, float]:
     config = replace(SIZES["pocket"], **sizes, n_positions=5, d_mlp=64, **scales, **bounded)
     model, tokens = ARMT(config).to(device).double(), draw(43, config).to(device)
     found = {}
-    for schedule in ("sequential", "diagonal"):
+    for schedule in ("sequential", "diagonal", *(["compiled"] if on_cuda(device) else [])):
         out = model(tokens, model(tokens[:, :10], schedule=schedule).states, schedule=schedule)
         loss = out.logits.square().mean() + sum(p.square().mean() for p in parts_of(out.states))
         gradients = torch.autograd.grad(loss, list(model.parameters()))
         found[schedule] = [out.logits, *parts_of(out.states)], list(gradients)
-    (values, gradients), (other_values, other_gradients) = found.values()
-    differences = {
-        "diagonal_values": difference(other_values, values),
-        "diagonal_gradients": difference(other_gradients, gradients),
-    }
+    values, gradients = found.pop("sequential")
+    differences = {}
+    for schedule, (other_values, other_gradients) in found.items():
+        differences[f"{schedule}_values"] = difference(other_values, values)
+        differences[f"{schedule}_gradients"] = difference(other_gradients, gradients)
     if on_cuda(device):
         with torch.no_grad():
             states = model(tokens[:, :10], schedule="captured").states
