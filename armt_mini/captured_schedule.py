@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import chain, islice, repeat
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,6 +23,7 @@ from armt_mini.memory_state import MemoryState
 
 DIAGONALS = 8  # in the longer graph: to start one takes some microseconds, whatever is in it
 GRAPHS_ON = "cuda"
+T = TypeVar("T")
 
 
 class Recording:
@@ -135,7 +136,7 @@ def check_gpu(schedule: str, device: torch.device) -> None:
         )
 
 
-def groups(diagonals: Iterator[Tensor | None]) -> Iterator[list[Tensor | None]]:
+def groups(diagonals: Iterator[T]) -> Iterator[list[T]]:
     """As many at a time as the longer graph has; one at a time where there are fewer."""
     while group := list(islice(diagonals, DIAGONALS)):
         yield from [group] if len(group) == DIAGONALS else [[diagonal] for diagonal in group]

@@ -230,9 +230,10 @@ def train_with(together: Workers, options: Namespace) -> None:
     settings["n_questions"] = options.questions
     given = {name: value for name, value in settings.items() if value is not None}
     model, config = new_run(options.system, task, options.seed, **given)
-    if isinstance(model, LayerAlone):
-        torch.set_num_threads(1)  # its tensors are small: two threads would wait for each other
-    model.to(pick_device(options.device))
+    device = pick_device(options.device)
+    if isinstance(model, LayerAlone) or device.type != "cpu":
+        torch.set_num_threads(1)  # tensors here are small: two threads would wait for each other
+    model.to(device)
     name = f"{options.task}-{options.system}-seed{options.seed}.safetensors"
     file = options.out or Path("runs", name)
     if file.is_dir():

@@ -43,11 +43,13 @@ def test_what_graphs_give_is_what_a_step_without_them_gives(lively, device, clos
 @pytest.mark.parametrize("options", [{}, {"precision": "bfloat16"}, {"recompute": 2}], ids=str)
 def test_a_training_from_graphs_is_the_training(device, options):
     def losses(**more):
-        model = am.ARMT(replace(sensible(2), vocab_size=19, segment_length=4)).to(device)
+        model = am.ARMT(replace(sensible(2), vocab_size=19, segment_length=4)).to(device).double()
         return train(model, TASK, recipe(**options, **more), progress=False).loss
 
-    rounding = 0.05 if options.get("precision") == "bfloat16" else 1e-3
-    assert losses(schedule="captured") == pytest.approx(losses(schedule="diagonal"), rel=rounding)
+    # Training magnifies differences of rounding, so those of bfloat16 are compared for a few steps.
+    steps, rounding = (5, 0.05) if "precision" in options else (19, 1e-6)
+    found, expected = (losses(schedule=order)[:steps] for order in ("captured", "diagonal"))
+    assert found == pytest.approx(expected, rel=rounding)
 
 
 @pytest.mark.dtypes("float32")

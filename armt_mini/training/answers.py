@@ -11,6 +11,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from armt_mini.captured_schedule import compiled
 from armt_mini.checks import check_at_least, check_one_of
 from armt_mini.shapes import Float, Int
 
@@ -90,5 +91,7 @@ class Reader(nn.Module):
         is_short = tokens.is_cuda and getattr(self.model.config, "segment_length", 0) < SHORT
         with sdpa_kernel(SDPBackend.MATH) if is_short else nullcontext():
             if tokens.ndim == 3:
-                return self.model.ask(tokens, states)
+                ask = type(self.model).ask
+                is_compiled = self.options.get("schedule") == "compiled"
+                return (compiled(ask) if is_compiled else ask)(self.model, tokens, states)
             return self.model.memorise(tokens, states, **self.options)

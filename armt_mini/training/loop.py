@@ -170,6 +170,7 @@ def train(
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
+        fused=device.type == "cuda",
     )
     recipe = {"task": asdict(task), "training": asdict(config)}
     history = History()
