@@ -303,25 +303,27 @@ def benchmark(options: Namespace) -> None:
     """Time how fast ARMT, full attention and Mamba read, and save a table of it."""
     device = pick_device(options.device)
     where = "cuda" if device.type == "cuda" else "cpu"
-    sizes, tokens = options.sizes or speed.DEFAULT_SIZES[where], options.tokens
+    sizes = options.sizes or speed.DEFAULT_SIZES[where]
     name = re.sub(r"\W+", "-", describe_device(device)).strip("-").lower()
     file = options.out or Path("data", "results", f"benchmark-{name}.json")
     file.parent.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is found now
-    results = {"agreement": speed.agreement(device), "sizes": {}}
+    results: dict[str, Any] = {"agreement": speed.agreement(device), "sizes": {}}
+
+    def save(found: dict[str, Any]) -> None:
+        """Saved again and again: what comes later may be interrupted."""
+        results["sizes"][found["size"]] = found
+        said = json.dumps(results | {"provenance": checkpoints.provenance(device)}, indent=2)
+        file.write_text(f"{said}\n")
+
+    def tell(found: dict[str, Any]) -> None:
+        save(found)
+        print(speed.in_words(found["rows"][-1]), flush=True)
+
     print(f"Largest relative differences in float64: {results['agreement']}")
     for size in sizes:
         print(f"\n{size}\n{speed.HEADING}")
-        results["sizes"][size] = speed.benchmark(
-            size,
-            tokens or speed.DEFAULT_TOKENS[where],
-            options.systems or speed.SYSTEMS,
-            device,
-            tell=lambda row: print(speed.in_words(row), flush=True),
-        )
-        # Saved after each size: what comes later may be interrupted.
-        file.write_text(
-            json.dumps(results | {"provenance": checkpoints.provenance(device)}, indent=2) + "\n"
-        )
+        tokens, systems = options.tokens or speed.DEFAULT_TOKENS[where], options.systems
+        save(speed.benchmark(size, tokens, systems or speed.SYSTEMS, device, tell))
     print(f"\nSaved to {file}.")
 
 

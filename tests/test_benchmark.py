@@ -37,8 +37,11 @@ def small(monkeypatch):
 
 def test_each_system_has_a_row_for_each_length_or_says_why_not():
     said = []
-    found = speed.benchmark("pocket", [40, 16], speed.SYSTEMS, CPU, said.append)
+    found = speed.benchmark(
+        "pocket", [40, 16], speed.SYSTEMS, CPU, lambda found: said.append(found["rows"][-1])
+    )
     assert said == found["rows"]
+    assert set(found["first_call_seconds"]) == {"sequential", "diagonal", "attention"}
     assert [(row["system"], row.get("tokens")) for row in said] == [
         ("sequential", 16), ("sequential", 40), ("diagonal", 16), ("diagonal", 40),
         ("compiled", None), ("captured", None),
@@ -61,7 +64,7 @@ def test_a_long_run_is_timed_once_and_the_median_of_short_ones_counts(monkeypatc
     times = iter([7.0, 1.0, 5.0, 3.0, 20.0])
     monkeypatch.setattr(speed, "seconds", lambda *_: (next(times), torch.zeros(1)))
     row = speed.measure(lambda n: torch.zeros(1), 16, CPU)
-    assert (row["seconds"], row["timings"], row["first_seconds"]) == (3.0, 3, 7.0)
+    assert (row["seconds"], row["timings"]) == (3.0, 3)
     row = speed.measure(lambda n: torch.zeros(1), 16, CPU)
     assert (row["seconds"], row["timings"], row["fastest"]) == (20.0, 1, 20.0)
 
@@ -149,6 +152,22 @@ def test_the_command_prints_a_table_and_saves_it(tmp_path, monkeypatch, capsys):
     assert [row["tokens"] for row in found["sizes"]["pocket"]["rows"]] == [16, 24, 16, 24]
     assert found["provenance"]["commit"] is not None
     assert said.count("attention") == 2
+
+
+def test_an_interrupted_run_has_saved_its_rows(tmp_path, monkeypatch):
+    measure, rows = speed.measure, []
+
+    def interrupted(*arguments):
+        if len(rows) == 3:
+            raise KeyboardInterrupt
+        rows.append(measure(*arguments))
+        return rows[-1]
+
+    monkeypatch.setattr(speed, "measure", interrupted)
+    words = "benchmark --device cpu --tokens 16 24 --systems diagonal attention --out"
+    assert main([*words.split(), str(tmp_path / "b.json")]) == 130
+    found = json.loads((tmp_path / "b.json").read_text())["sizes"]["pocket"]["rows"]
+    assert [row["seconds"] for row in found] == [row["seconds"] for row in rows]
 
 
 @pytest.mark.usefixtures("unchecked")

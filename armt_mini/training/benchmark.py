@@ -50,29 +50,36 @@ def benchmark(
     tokens: Sequence[int],
     systems: Sequence[str],
     device: torch.device,
-    tell: Callable[[dict[str, Any]], Any] = lambda row: None,
+    tell: Callable[[dict[str, Any]], Any] = lambda found: None,
 ) -> dict[str, Any]:
     """Time each system at each number of tokens, in bfloat16 on CUDA and in float32 elsewhere.
 
-    tell: called with each row as soon as there is one. Returns the rows, the rate of a large matrix
-    product on this device (multiply-adds count as two operations a second), and for each system
-    the exponent p of time ~ tokensᵖ. Raises ValueError for a name that is not known and for fewer
-    tokens than a segment.
+    Returns the rows, the rate of a large matrix product on this device (multiply-adds count as two
+    operations a second), and for each system the seconds of its very first call, in which it may
+    compile, and the exponent p of time ~ tokensᵖ. tell: called with what is there so far after each
+    new row. Raises ValueError for a name that is not known and for fewer tokens than a segment.
     """
     check_one_of("size", size, tuple(SIZES))
     for system in systems:
         check_one_of("systems", system, SYSTEMS)
     check_at_least(SIZES[size].segment_length, tokens=min(tokens))
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    rate = matrix_rate(device, dtype)
-    rows = []
+    rate, rows, first_calls = matrix_rate(device, dtype), [], {}
+    found = {
+        "size": size,
+        "dtype": str(dtype).removeprefix("torch."),
+        "matrix_rate": rate,
+        "first_call_seconds": first_calls,
+        "rows": rows,
+    }
     for system in systems:
         try:
             read, per_token, note = reader(system, SIZES[size], device, dtype)
         except (ImportError, ValueError) as error:
             rows.append({"system": system, "note": str(error)})
-            tell(rows[-1])
+            tell(found)
             continue
+        first_calls[system], _ = seconds(read, min(tokens), device)
         for n_tokens in sorted(tokens):
             row = {"system": system, "tokens": n_tokens, "note": note}
             if system == "mamba" and n_tokens > MAMBA_LIMIT:
@@ -83,15 +90,9 @@ def benchmark(
                 if per_token is not None:
                     row["share_of_matrix_rate"] = row["tokens_per_s"] * per_token(n_tokens) / rate
             rows.append(row)
-            tell(row)
+            tell(found)
         del read
-    return {
-        "size": size,
-        "dtype": str(dtype).removeprefix("torch."),
-        "matrix_rate": rate,
-        "rows": rows,
-        "exponents": {system: exponent(rows, system) for system in systems},
-    }
+    return found | {"exponents": {system: exponent(rows, system) for system in systems}}
 
 
 def reader(
@@ -197,7 +198,10 @@ def in_words(row: dict[str, Any]) -> str:
 
 
 def measure(read: Reader, n_tokens: int, device: torch.device) -> dict[str, Any]:
-    """Seconds that a reading takes (the median, after a first one), and the most memory in it."""
+    """Seconds that a reading takes (the median, after a first one), and the most memory in it.
+
+    A first reading of more than LONG seconds is the only one.
+    """
     if on_cuda(device):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -212,7 +216,6 @@ def measure(read: Reader, n_tokens: int, device: torch.device) -> dict[str, Any]
         "fastest": min(times),
         "slowest": max(times),
         "timings": len(times),
-        "first_seconds": first,
         "peak_bytes": peak,
     }
 
