@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FAST = "not 10_000 and not float32 and not bfloat16"
+FAST = ["-m", "not slow", "-k", "not float32 and not bfloat16"]
 ENGINE_MODEL = "test_engine.py::test_an_armt_of_any_configuration_computes_as_in_python"
 ENGINE_WRITE = "test_engine.py::test_writes_one_after_another_store_what_python_stores"
 ENGINE_GAMMA = "test_engine.py::test_gamma_is_the_one_of_python"
@@ -528,7 +528,7 @@ def run_tests(copy: Path, *tests: str) -> tuple[int, FirstFailure]:
             del sys.modules[name]
     failure = FirstFailure()
     with redirect_stdout(StringIO()):
-        code = pytest.main(["-x", "-p", "no:cacheprovider", "-k", FAST, *tests], plugins=[failure])
+        code = pytest.main(["-x", "-p", "no:cacheprovider", *FAST, *tests], plugins=[failure])
     import armt_mini
 
     assert Path(armt_mini.__file__).is_relative_to(copy), armt_mini.__file__

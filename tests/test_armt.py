@@ -127,6 +127,7 @@ def test_memories_are_float32_also_in_a_bfloat16_model_and_float64_in_a_float64_
     model(draw_tokens(2, 13), states)  # and can be passed back in
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.dtypes("float32", "bfloat16")
 def test_10_000_segments_stay_finite_in_values_and_gradients(lively, draw_tokens):

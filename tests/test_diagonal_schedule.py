@@ -93,6 +93,7 @@ def test_no_segment_changes_nothing(memory):
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_in_bfloat16_the_orders_stay_within_rounding_of_each_other_over_1_000_segments(device):
     """Closer to each other than either is to float64, at the end as at the beginning."""
     model = am.ARMT(sensible(2)).to(device, torch.bfloat16)

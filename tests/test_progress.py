@@ -66,6 +66,7 @@ def test_in_a_notebook_each_state_of_the_bar_takes_the_place_of_the_one_before(m
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_what_a_notebook_keeps_of_the_bar_is_one_line(monkeypatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))

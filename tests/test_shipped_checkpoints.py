@@ -30,6 +30,7 @@ def test_a_file_is_the_one_that_its_card_describes(name):
     assert not about["provenance"]["commit"].endswith("dirty")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CARDS)
 def test_a_model_answers_as_well_as_its_card_says(name):
     model, task = am.from_pretrained(name), AssociativeRetrieval(rewrite=True)

@@ -102,6 +102,7 @@ def test_keys_without_features_write_nothing_and_their_gradients_are_finite(
     assert torch.isfinite(keys.grad).all()
 
 
+@pytest.mark.slow
 @pytest.mark.dtypes("float64", "float32", "bfloat16")
 @pytest.mark.usefixtures("unchecked")
 def test_10_000_writes_of_repeated_keys_stay_finite_in_value_and_gradient(draw, dtype, rule):
