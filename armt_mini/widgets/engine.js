@@ -130,11 +130,12 @@ function additiveWrite(state, keys, values, strengths, counted = keys.map(() => 
   const associations = state.associations.slice();
   const normaliser = state.normaliser.slice();
   keys.forEach((key, token) => {
+    const value = values[token];
     for (let i = 0; i < dKey; i++) {
       if (key[i] === 0) continue;
       const row = i * dValue;
       const written = strengths[token] * key[i];
-      for (let j = 0; j < dValue; j++) associations[row + j] += written * values[token][j];
+      for (let j = 0; j < dValue; j++) associations[row + j] += written * value[j];
       normaliser[i] += counted[token] * key[i];
     }
   });
