@@ -6,11 +6,18 @@ import { Panel, chart, heatmap, normals, uniforms } from "./parts.js";
 const N_VALUES = 16;
 const N_MEMORIES = 4; // the first is shown, the curve is the mean of all
 
+/** The random numbers of a seed. Smaller keys take the first of them. */
+let drawn = {};
+function draw(seed, count) {
+  if (drawn.seed !== seed || drawn.own.length < count)
+    drawn = { seed, own: normals(seed, count), error: normals(seed + 1, count) };
+  return drawn;
+}
+
 /** Random keys of length one, queries near them, and the symbol stored under each key. */
 function drawPairs({ d_memory, n_most, overlap, noise, seed }) {
   const count = N_MEMORIES * n_most;
-  const own = normals(seed, count * d_memory);
-  const error = normals(seed + 1, count * d_memory);
+  const { own, error } = draw(seed, count * d_memory);
   const common = normals(seed + 2, 64); // an even number, at least d_memory
   const symbols = uniforms(seed + 3, count);
   const [ownShare, commonShare] = [Math.sqrt(1 - overlap), Math.sqrt(overlap)];
@@ -95,15 +102,17 @@ function experiment(settings) {
   let shown;
   for (let memory = 0; memory < N_MEMORIES; memory++) {
     const own = pairs.slice(memory * n_most, (memory + 1) * n_most);
-    const states = [emptyState(own[0].key.length, N_VALUES)];
+    let state = emptyState(own[0].key.length, N_VALUES);
+    const states = [state]; // kept of the first memory
     const answers = own.map(() => new Float64Array(N_VALUES)); // of A after n pairs
     const overlaps = []; // φ(k)ᵀφ(q), key by key
     for (let n = 1; n <= n_most; n++) {
       const { key, value } = own[n - 1];
-      const old = rule === "additive" ? null : read(states[n - 1], key);
+      const old = rule === "additive" ? null : read(state, key);
       // A gains φ(k) ⊗ this, so each answer gains φ(q)ᵀφ(k) times this: no need to read A again.
       const written = old ? value.map((x, j) => x - old[j]) : value;
-      states.push(write(states[n - 1], [key], [value], [1], rule));
+      state = write(state, [key], [value], [1], rule);
+      if (memory === 0) states.push(state);
       overlaps.push(overlapsOf(key, own));
       for (let i = 0; i < n_most; i++) {
         addTimes(answers[i], overlaps[n - 1][i], written);
