@@ -303,7 +303,8 @@ def benchmark(options: Namespace) -> None:
     """Time how fast ARMT, full attention and Mamba read, and save a table of it."""
     device = pick_device(options.device)
     where = "cuda" if device.type == "cuda" else "cpu"
-    sizes = options.sizes or speed.DEFAULT_SIZES[where]
+    sizes, systems = options.sizes or speed.DEFAULT_SIZES[where], options.systems or speed.SYSTEMS
+    tokens = options.tokens or speed.DEFAULT_TOKENS[where]
     name = re.sub(r"\W+", "-", describe_device(device)).strip("-").lower()
     file = options.out or Path("data", "results", f"benchmark-{name}.json")
     file.parent.mkdir(parents=True, exist_ok=True)  # a place that cannot be written to is found now
@@ -322,8 +323,7 @@ def benchmark(options: Namespace) -> None:
     print(f"Largest relative differences in float64: {results['agreement']}")
     for size in sizes:
         print(f"\n{size}\n{speed.HEADING}")
-        tokens, systems = options.tokens or speed.DEFAULT_TOKENS[where], options.systems
-        save(speed.benchmark(size, tokens, systems or speed.SYSTEMS, device, tell))
+        save(speed.benchmark(size, tokens, systems, device, tell))
     print(f"\nSaved to {file}.")
 
 

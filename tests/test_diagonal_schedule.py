@@ -31,6 +31,13 @@ def sensible(n_layers: int) -> am.ARMTConfig:
     return am.ARMTConfig(**sizes, segment_length=5, n_memory_tokens=2, **scales, **BOUNDED)
 
 
+def read_on(model, schedule, before, tokens):
+    """Logits, states and gradients; the first call hands its states on, and gradients flow back."""
+    out = model(tokens, model(before, schedule=schedule).states, schedule=schedule)
+    loss = out.logits.square().mean() + sum(part.square().mean() for part in parts(out.states))
+    return out.logits, parts(out.states), gradients(loss, list(model.parameters()))
+
+
 @pytest.mark.parametrize(("n_layers", "length", "batch"), SHAPES)
 def test_diagonal_and_sequential_agree_in_logits_states_and_gradients(
     lively, draw_tokens, close, close_gradients, device, dtype, n_layers, length, batch
@@ -39,17 +46,11 @@ def test_diagonal_and_sequential_agree_in_logits_states_and_gradients(
     if dtype == torch.float64:
         model = lively(n_layers=n_layers, **BOUNDED)
     tokens, before = draw_tokens(batch, length), draw_tokens(batch, 10)
-    found = {}
-    for schedule in ORDERS:
-        # The first call hands its states to the second one: gradients flow back through both.
-        out = model(tokens, model(before, schedule=schedule).states, schedule=schedule)
-        loss = out.logits.square().mean() + sum(part.square().mean() for part in parts(out.states))
-        found[schedule] = out, gradients(loss, list(model.parameters()))
-    (one, one_gradients), (other, other_gradients) = found.values()
+    one, other = (read_on(model, schedule, before, tokens) for schedule in ORDERS)
     precision = {"rtol": 1e-9 if dtype == torch.float64 else 1e-3}
-    close(other.logits, one.logits, **precision)
-    close(parts(other.states), parts(one.states), **precision)
-    close_gradients(other_gradients, one_gradients)
+    close(other[0], one[0], **precision)
+    close(other[1], one[1], **precision)
+    close_gradients(other[2], one[2])
 
 
 @pytest.mark.dtypes("float64")

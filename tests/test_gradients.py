@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from small_runs import TASK, recipe
+from test_captured_schedule import COMPILER_SAYS
 from test_diagonal_schedule import BOUNDED, sensible
 
 import armt_mini as am
@@ -14,6 +15,7 @@ from armt_mini.training.gradients import CapturedGradients, Gradients
 from armt_mini.training.loop import train
 from armt_mini.training.workers import Workers
 
+pytestmark = COMPILER_SAYS
 SIZES = {"vocab_size": 19, "segment_length": 4, **BOUNDED}
 
 
@@ -27,7 +29,7 @@ def batches(device):
 @pytest.mark.dtypes("float64")
 def test_what_graphs_give_is_what_a_step_without_them_gives(lively, device, close, close_gradients):
     model, twin = lively(**SIZES), lively(**SIZES)
-    captured = CapturedGradients(Gradients(Answers(model, schedule="captured"), 0.5), None)
+    captured = CapturedGradients(Gradients(Answers(model, schedule="captured"), 0.5))
     plain = Gradients(Answers(twin), 0.5)
     for batch in batches(device):
         measures, expected = captured(batch), plain(batch)

@@ -26,7 +26,7 @@ class Measures(NamedTuple):
 class Gradients:
     """From a batch to its measures, and to clipped gradients in `.grad` of the parameters."""
 
-    answers: nn.Module
+    answers: Any
     clip_norm: float
 
     def __call__(self, batch: RetrievalBatch) -> Measures:
@@ -46,10 +46,8 @@ class CapturedGradients:
     all at once. The first batch of a shape takes some seconds longer, the very first a minute.
     """
 
-    def __init__(
-        self, gradients: Callable[[RetrievalBatch], Measures], dtype: torch.dtype | None
-    ) -> None:
-        self.gradients, self.dtype = gradients, dtype
+    def __init__(self, gradients: Gradients) -> None:
+        self.gradients = gradients
         self.graphs: dict[Any, tuple[RetrievalBatch, Callable[[], None], Measures]] = {}
         self.pool = torch.cuda.graph_pool_handle()  # one batch at a time: graphs share their memory
 
@@ -57,7 +55,7 @@ class CapturedGradients:
         shapes = tuple(tensor.shape for tensor in batch)
         if shapes not in self.graphs:
             own = RetrievalBatch(*(tensor.clone() for tensor in batch))
-            with products_of(self.dtype):
+            with products_of(self.gradients.answers.dtype):
                 self.graphs[shapes] = own, *graph_of(lambda: self.gradients(own), self.pool)
         own, play, measures = self.graphs[shapes]
         for ours, theirs in zip(own, batch, strict=True):

@@ -188,7 +188,7 @@ def train(
 
     gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
     if config.schedule == "captured":
-        gradients = CapturedGradients(gradients, answers.dtype)
+        gradients = CapturedGradients(gradients)
     steps = len(history) + history.steps_left(config.stages)
     with (
         interrupt_between_steps() as is_interrupted,
