@@ -57,7 +57,7 @@ class Recording:
             self.hidden.copy_(hidden)
             leaving.copy_(hidden[-1])
 
-        compiled = torch.compile(diagonal, fullgraph=True, dynamic=False)
+        compiled = of_many_shapes(torch.compile(diagonal, fullgraph=True, dynamic=False))
 
         def several_diagonals(n: int) -> None:
             for i in range(n):
@@ -124,7 +124,12 @@ def products_of(dtype: torch.dtype | None) -> Iterator[None]:
 @cache
 def compiled(layer: Callable) -> Callable:
     """The layer, compiled: at the first call of each shape, which takes up to a minute."""
-    return torch.compile(layer, fullgraph=True)
+    return of_many_shapes(torch.compile(layer, fullgraph=True))
+
+
+def of_many_shapes(compiled: Callable) -> Callable:
+    """PyTorch gives up after 8 versions of one function; batch sizes and models may need more."""
+    return torch.compiler.config.patch(recompile_limit=64)(compiled)  # pyright: ignore
 
 
 def check_gpu(schedule: str, device: torch.device) -> None:

@@ -100,6 +100,17 @@ def test_groups_hold_all_diagonals_in_order():
     assert [diagonal for group in found for diagonal in group] == list(range(2 * DIAGONALS + 2))
 
 
+@pytest.mark.dtypes("float32")
+def test_a_function_is_compiled_for_more_shapes_than_pytorch_allows_by_default(device):
+    def twice(numbers):
+        return 2 * numbers
+
+    options = {"fullgraph": True, "dynamic": False, "backend": "eager"}
+    compiled = captured_schedule.of_many_shapes(torch.compile(twice, **options))
+    for n in range(torch._dynamo.config.recompile_limit + 3):
+        assert compiled(torch.ones(n, device=device)).tolist() == [2.0] * n
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_where_nothing_can_be_recorded_an_error_says_why(lively, draw_tokens, device):
     model, tokens = lively(), draw_tokens(1, 20)

@@ -122,6 +122,25 @@ def loop_batch(config: TrainingConfig, number: int):
     return seen[0]
 
 
+def test_a_batch_is_drawn_once_and_the_next_one_while_a_gpu_works():
+    class Task(AssociativeRetrieval):
+        def sample(self, *arguments):
+            events.append("drawn")
+            return super().sample(*arguments)
+
+    class Spied(Gradients):
+        def __call__(self, batch):
+            events.append("at work")
+            return super().__call__(batch)
+
+    events: list[str] = []
+    model, config, history = small(), recipe(), History()
+    optimiser, task = torch.optim.AdamW(model.parameters()), Task(rewrite=True)
+    for _ in range(3):
+        loop.step(Spied(Answers(model), 1.0), task, config, optimiser, history, 0)
+    assert events == ["drawn", *3 * ["at work", "drawn"]]
+
+
 def test_every_step_and_every_seed_sees_its_own_samples():
     def seen(seed: int, number: int):
         return loop_batch(recipe(seed=seed, batch_size=31), number).pairs[:, :1].tolist()

@@ -10,6 +10,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -223,16 +224,12 @@ def step(
     workers: Workers = ALONE,
 ) -> None:
     """One step of stage number `index`: draw, read, ask, update, record."""
-    number = len(history)
-    # Hashed together, since PyTorch's CPU generator looks at 32 bits of a seed only.
-    mixed = np.random.SeedSequence([config.seed, number]).generate_state(1).item()
-    generator = torch.Generator().manual_seed(mixed)
-    fewest, most = config.stages[index].n_pairs
-    n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
-    n_questions = min(n_pairs, config.n_questions or n_pairs)
-    batch = task.sample(config.batch_size, n_pairs, generator, n_questions)
+    number, (fewest, most) = len(history), config.stages[index].n_pairs
+    settings = config.seed, fewest, most, config.n_questions, config.batch_size
+    n_pairs, batch = draw(task, number, *settings)
     device = optimiser.param_groups[0]["params"][0].device
     measures = gradients(workers.part(batch).to(device))
+    draw(task, number + 1, *settings)  # for the next step, while a GPU is still at work
     mean_loss, mean_norm, mean_accuracy = workers.mean(*measures)
     for name, quantity in (("loss", mean_loss), ("gradient norm", mean_norm)):
         if not math.isfinite(quantity):
@@ -249,3 +246,22 @@ def step(
     history.n_pairs.append(n_pairs)
     history.loss.append(mean_loss)
     history.accuracy.append(mean_accuracy)
+
+
+@lru_cache(maxsize=2)
+def draw(
+    task: AssociativeRetrieval,
+    number: int,
+    seed: int,
+    fewest: int,
+    most: int,
+    n_questions: int | None,
+    batch_size: int,
+) -> tuple[int, RetrievalBatch]:
+    """Of step `number` of a run: how many pairs, and the samples."""
+    # Hashed together, since PyTorch's CPU generator looks at 32 bits of a seed only.
+    mixed = np.random.SeedSequence([seed, number]).generate_state(1).item()
+    generator = torch.Generator().manual_seed(mixed)
+    n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
+    n_questions = min(n_pairs, n_questions or n_pairs)
+    return n_pairs, task.sample(batch_size, n_pairs, generator, n_questions)
