@@ -1,6 +1,6 @@
 /** Capacity lab: how many random pairs one matrix holds, by rule, feature map and dimension. */
 
-import { emptyState, featureMap, innerProduct, read, write } from "./engine.js";
+import { emptyState, featureMap, innerProduct, write } from "./engine.js";
 import { Panel, chart, heatmap, normals, uniforms } from "./parts.js";
 
 const N_VALUES = 16;
@@ -53,6 +53,21 @@ function lead(answer, { symbol, length }) {
   return length && (answer[symbol] - best) / length; // ReLU may leave nothing of a key
 }
 
+/**
+ * v, where A has grown by φ(k) ⊗ v. Taken from the row in which the key is largest.
+ */
+function growth(before, after, key) {
+  let row = 0;
+  for (let i = 1; i < key.length; i++) if (Math.abs(key[i]) > Math.abs(key[row])) row = i;
+  const grown = new Float64Array(N_VALUES);
+  if (key[row] === 0) return grown; // ReLU may leave nothing of a key
+  for (let j = 0; j < N_VALUES; j++) {
+    const entry = row * N_VALUES + j;
+    grown[j] = (after.associations[entry] - before.associations[entry]) / key[row];
+  }
+  return grown;
+}
+
 /** φ(k)ᵀφ(q) for the query of every pair. Most features of DPFP are off. */
 function overlapsOf(key, pairs) {
   const on = [];
@@ -67,8 +82,19 @@ function overlapsOf(key, pairs) {
   return overlaps;
 }
 
-function addTimes(total, factor, vector) {
-  for (let j = 0; j < total.length; j++) total[j] += factor * vector[j];
+/** A has grown by φ(k) ⊗ v: each answer grows by φ(q)ᵀφ(k) v. */
+function growAll(answers, overlaps, grown) {
+  for (let i = 0; i < answers.length; i++) {
+    const [answer, overlap] = [answers[i], overlaps[i]];
+    for (let j = 0; j < N_VALUES; j++) answer[j] += overlap * grown[j];
+  }
+}
+
+/** How many of the first n answers are right. */
+function countRight(answers, pairs, n) {
+  let count = 0;
+  for (let i = 0; i < n; i++) if (lead(answers[i], pairs[i]) > 0) count++;
+  return count;
 }
 
 /** Variance of what another key adds to an entry of an answer, in which the own key weighs one. */
@@ -108,16 +134,12 @@ function experiment(settings) {
     const overlaps = []; // φ(k)ᵀφ(q), key by key
     for (let n = 1; n <= n_most; n++) {
       const { key, value } = own[n - 1];
-      const old = rule === "additive" ? null : read(state, key);
-      // A gains φ(k) ⊗ this, so each answer gains φ(q)ᵀφ(k) times this: no need to read A again.
-      const written = old ? value.map((x, j) => x - old[j]) : value;
-      state = write(state, [key], [value], [1], rule);
+      const before = state;
+      state = write(before, [key], [value], [1], rule);
       if (memory === 0) states.push(state);
       overlaps.push(overlapsOf(key, own));
-      for (let i = 0; i < n_most; i++) {
-        addTimes(answers[i], overlaps[n - 1][i], written);
-        if (i < n && lead(answers[i], own[i]) > 0) right[n]++;
-      }
+      growAll(answers, overlaps[n - 1], growth(before, state, key));
+      right[n] += countRight(answers, own, n);
     }
     shown ??= { pairs: own, states, overlaps };
   }

@@ -43,14 +43,16 @@ export function dpfp(x, nu = 3) {
         `choose a smaller nu or a larger input (d_memory).`,
     );
   }
-  const rectified = new Float64Array(size);
-  rectified.set(relu(x), 0);
-  rectified.set(relu(x.map((entry) => -entry)), x.length);
+  const rectified = new Float64Array(size); // [relu(x), relu(−x)]
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] > 0) rectified[i] = x[i];
+    else rectified[x.length + i] = -x[i];
+  }
   const features = new Float64Array(nu * size);
   for (let j = 1; j <= nu; j++) {
-    for (let i = 0; i < size; i++) {
-      features[(j - 1) * size + i] = rectified[i] * rectified[(i - j + size) % size];
-    }
+    const row = (j - 1) * size;
+    for (let i = 0; i < j; i++) features[row + i] = rectified[i] * rectified[i - j + size];
+    for (let i = j; i < size; i++) features[row + i] = rectified[i] * rectified[i - j];
   }
   return features;
 }
@@ -112,11 +114,13 @@ export function read(state, query, eps = 1e-5) {
   const recalled = new Float64Array(dValue);
   const denominator = innerProduct(query, normaliser) + eps;
   for (let i = 0; i < dKey; i++) {
-    if (query[i] === 0) continue; // most features of DPFP are off
+    const feature = query[i];
+    if (feature === 0) continue; // most features of DPFP are off
     const row = i * dValue;
-    for (let j = 0; j < dValue; j++) recalled[j] += query[i] * associations[row + j];
+    for (let j = 0; j < dValue; j++) recalled[j] += feature * associations[row + j];
   }
-  return recalled.map((entry) => quotientOrZero(entry, denominator));
+  for (let j = 0; j < dValue; j++) recalled[j] = quotientOrZero(recalled[j], denominator);
+  return recalled;
 }
 
 /** The quotient, and zero where the denominator is exactly zero. */
