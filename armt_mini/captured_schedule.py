@@ -57,7 +57,7 @@ class Recording:
             self.hidden.copy_(hidden)
             leaving.copy_(hidden[-1])
 
-        compiled = of_many_shapes(torch.compile(diagonal, fullgraph=True, dynamic=False))
+        compiled = compile_whole(diagonal, dynamic=False)
 
         def several_diagonals(n: int) -> None:
             for i in range(n):
@@ -124,12 +124,13 @@ def products_of(dtype: torch.dtype | None) -> Iterator[None]:
 @cache
 def compiled(layer: Callable) -> Callable:
     """The layer, compiled: at the first call of each shape, which takes up to a minute."""
-    return of_many_shapes(torch.compile(layer, fullgraph=True))
+    return compile_whole(layer)
 
 
-def of_many_shapes(compiled: Callable) -> Callable:
-    """PyTorch gives up after 8 versions of one function; batch sizes and models may need more."""
-    return torch.compiler.config.patch(recompile_limit=64)(compiled)  # pyright: ignore
+def compile_whole(function: Callable, **options: Any) -> Callable:
+    """`torch.compile` without a break, and not only for PyTorch's 8 versions of one function."""
+    torch.compiler.config.recompile_limit = max(64, torch.compiler.config.recompile_limit)
+    return torch.compile(function, fullgraph=True, **options)
 
 
 def check_gpu(schedule: str, device: torch.device) -> None:
@@ -147,7 +148,8 @@ def groups(diagonals: Iterator[T]) -> Iterator[list[T]]:
         yield from [group] if len(group) == DIAGONALS else [[diagonal] for diagonal in group]
 
 
-RECORDINGS: WeakKeyDictionary[nn.Module, dict[Any, Recording]] = WeakKeyDictionary()
+# Of each model: where its weights lie, and a recording for each number of texts.
+RECORDINGS: WeakKeyDictionary[nn.Module, tuple[Any, dict[int, Recording]]] = WeakKeyDictionary()
 
 
 def recording_of(model: Any, layer: LayerStep, states: list[MemoryState]) -> Recording:
@@ -163,11 +165,15 @@ def recording_of(model: Any, layer: LayerStep, states: list[MemoryState]) -> Rec
             "schedule: 'captured' has no gradients; call the model under torch.no_grad(), or use "
             "'compiled'."
         )
-    key = (batch, *(parameter.data_ptr() for parameter in model.parameters()))
-    of_model = RECORDINGS.setdefault(model, {})
-    if key not in of_model:
-        size = batch, model.config.segment_length
-        tokens = torch.zeros(size, dtype=torch.long, device=device)
-        weights = dict(model.layers)
-        of_model[key] = Recording(layer, weights, model.with_memory_tokens, tokens, states)
-    return of_model[key]
+    places = [(parameter.data_ptr(), parameter.dtype) for parameter in model.parameters()]
+    if model not in RECORDINGS or RECORDINGS[model][0] != places:
+        RECORDINGS[model] = places, {}
+    _, of_model = RECORDINGS[model]
+    if batch not in of_model:
+        # What is made in inference mode could be changed in that mode only.
+        with torch.inference_mode(False), torch.no_grad():
+            size = batch, model.config.segment_length
+            tokens = torch.zeros(size, dtype=torch.long, device=device)
+            weights, enter = dict(model.layers), model.with_memory_tokens
+            of_model[batch] = Recording(layer, weights, enter, tokens, states)
+    return of_model[batch]

@@ -268,7 +268,7 @@ PLANTED_ERRORS = [
     PlantedError(
         "a stream looks up positions from the start of the block",
         "training/streaming.py",
-        "nonlocal start\n            self.last", "start = 0\n            self.last",
+        "nonlocal start, last\n", "nonlocal last\n            start = 0\n",
         "test_streaming.py",
     ),
     PlantedError(
@@ -335,12 +335,12 @@ PLANTED_ERRORS = [
     # The widgets' engine, in JavaScript
     PlantedError(
         "engine: dpfp rolls the other way",
-        "widgets/engine.js", "(i - j + size) % size", "(i + j) % size",
+        "widgets/engine.js", "rectified[i - j];", "rectified[(i + j) % size];",
         "test_engine.py",
     ),
     PlantedError(
         "engine: dpfp rolls one entry too few",
-        "widgets/engine.js", "(i - j + size) % size", "(i - j + 1 + size) % size",
+        "widgets/engine.js", "rectified[i - j];", "rectified[i - j + 1];",
         "test_engine.py",
     ),
     PlantedError(

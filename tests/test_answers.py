@@ -111,7 +111,17 @@ def test_what_a_model_does_not_have_is_an_error(lively):
         (am.RMT, {"schedule": "diagonal"}, "^schedule: expected one of sequential; got 'diagonal'"),
         (am.ARMT, {"precision": "float16"}, "^precision: expected one of float32, bfloat16"),
         (am.ARMT, {"recompute": -1}, "^recompute: expected at least 1, got -1"),
+        (am.ARMT, {"recompute": 0}, "^recompute: expected at least 1, got 0"),
+        (am.ARMT, {"backprop": 0}, "^backprop: expected at least 1, got 0"),
         (am.ARMT, {"backprop": -1}, "^backprop: expected at least 1, got -1"),
     ):
         with pytest.raises(ValueError, match=message):
             Answers(lively(kind), **options)
+
+
+@pytest.mark.dtypes("float32")
+@pytest.mark.parametrize("options", [{"recompute": 1}, {"backprop": 1}])
+def test_segments_are_counted_only_where_each_holds_a_pair(lively, batch, options):
+    model = lively(**SIZES | {"segment_length": 8})
+    with pytest.raises(ValueError, match=r"^recompute, backprop: expected pairs .* 8 .* got 4"):
+        Answers(model, **options)(batch.pairs, batch.questions)

@@ -83,14 +83,15 @@ def test_one_recording_a_batch_size_and_a_new_one_where_weights_have_moved(
     with torch.no_grad():
         for batch in (1, 2, 1, 2):
             model(tokens[:batch], schedule="captured")
-        assert len(recordings[model]) == 2
+        known = recordings[model][1]
+        assert sorted(known) == [1, 2]
         model.token_embedding.mul_(2)  # in place
         close(model(tokens, schedule="captured").logits, model(tokens).logits, rtol=1e-3)
-        assert len(recordings[model]) == 2
+        assert recordings[model][1] is known
         state = {name: 0.5 * weight for name, weight in model.state_dict().items()}
         model.load_state_dict(state, assign=True)
         close(model(tokens, schedule="captured").logits, model(tokens).logits, rtol=1e-3)
-        assert len(recordings[model]) == 3
+        assert list(recordings[model][1]) == [2]  # those of the old places are gone
 
 
 @pytest.mark.dtypes("float32")
@@ -105,10 +106,22 @@ def test_a_function_is_compiled_for_more_shapes_than_pytorch_allows_by_default(d
     def twice(numbers):
         return 2 * numbers
 
-    options = {"fullgraph": True, "dynamic": False, "backend": "eager"}
-    compiled = captured_schedule.of_many_shapes(torch.compile(twice, **options))
-    for n in range(torch._dynamo.config.recompile_limit + 3):
-        assert compiled(torch.ones(n, device=device)).tolist() == [2.0] * n
+    with torch.compiler.config.patch(recompile_limit=8):
+        compiled = captured_schedule.compile_whole(twice, dynamic=False, backend="eager")
+        for n in range(12):
+            assert compiled(torch.ones(n, device=device)).tolist() == [2.0] * n
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float32")
+def test_a_recording_made_in_inference_mode_plays_outside_of_it(lively, draw_tokens, close):
+    model, tokens = lively(**BOUNDED), draw_tokens(2, 20)
+    with torch.inference_mode():
+        states = model(draw_tokens(2, 10)).states
+        first = model(tokens, states, schedule="captured").logits
+    with torch.no_grad():
+        close(model(tokens, schedule="captured").logits, model(tokens).logits, rtol=1e-3)
+        close(first, model(tokens, states).logits, rtol=1e-3)
 
 
 @pytest.mark.usefixtures("unchecked")

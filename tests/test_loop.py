@@ -12,6 +12,7 @@ from armt_mini.training.answers import Answers
 from armt_mini.training.checkpoints import read_checkpoint
 from armt_mini.training.gradients import Gradients
 from armt_mini.training.loop import History, Stage, TrainingConfig
+from armt_mini.training.workers import Workers
 
 # Stages
 
@@ -133,12 +134,17 @@ def test_a_batch_is_drawn_once_and_the_next_one_while_a_gpu_works():
             events.append("at work")
             return super().__call__(batch)
 
+    class Waiting(Workers):
+        def mean(self, *numbers):
+            events.append("waited")
+            return super().mean(*numbers)
+
     events: list[str] = []
     model, config, history = small(), recipe(), History()
     optimiser, task = torch.optim.AdamW(model.parameters()), Task(rewrite=True)
     for _ in range(3):
-        loop.step(Spied(Answers(model), 1.0), task, config, optimiser, history, 0)
-    assert events == ["drawn", *3 * ["at work", "drawn"]]
+        loop.step(Spied(Answers(model), 1.0), task, config, optimiser, history, 0, Waiting())
+    assert events == ["drawn", *3 * ["at work", "drawn", "waited"]]
 
 
 def test_every_step_and_every_seed_sees_its_own_samples():

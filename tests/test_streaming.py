@@ -2,6 +2,7 @@
 
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -9,6 +10,7 @@ from test_diagonal_schedule import BOUNDED
 from test_equivalences import MODELS, parts
 
 import armt_mini as am
+from armt_mini.captured_schedule import DIAGONALS
 
 LENGTH = 38  # seven segments of 5 and a short one of 3
 CUTS = [[38], [5] * 7 + [3], [1] * 38, [4, 0, 9, 22, 3], [37, 1]]
@@ -139,6 +141,58 @@ def test_ctrl_c_and_errors_lose_nothing(read_at_once, ctrl_c, close, schedule, s
     close(parts(out.states), parts(one_call.states))
 
 
+@pytest.mark.dtypes("float32")
+def test_ctrl_c_in_the_last_segment_is_not_forgotten(read_at_once, ctrl_c, close):
+    model, tokens, one_call = read_at_once()
+    stream, read_segment = am.Stream(model, batch=2), model.read_segment
+    model.read_segment = lambda *arguments: (ctrl_c(), read_segment(*arguments))[1]
+    with pytest.raises(KeyboardInterrupt):
+        stream.read([tokens[:, :7]])  # one segment
+    model.read_segment = read_segment
+    assert stream.n_read == 5
+    stream.read([tokens[:, 7:]])
+    close(stream.finish().logits, one_call.logits[:, -3:])
+
+
+@pytest.mark.dtypes("float32")
+def test_finish_reads_the_segments_that_an_interruption_has_left(read_at_once, ctrl_c, close):
+    model, tokens, one_call = read_at_once()
+
+    def blocks():
+        ctrl_c()
+        yield tokens
+
+    stream = am.Stream(model, batch=2, schedule="diagonal", positions=[14])
+    with pytest.raises(KeyboardInterrupt):
+        stream.read(blocks())
+    assert stream.n_read == 0
+    close(stream.finish().logits, one_call.logits[:, -3:])
+    close(stream.found[14], one_call.logits[:, 14])
+
+
+@pytest.mark.dtypes("float32")
+def test_an_error_in_the_model_leaves_the_stream_as_it_was(read_at_once, close):
+    model, tokens, one_call = read_at_once()
+    stream, logits = am.Stream(model, batch=2, positions=[4, 14]), model.logits
+    stream.read([tokens[:, :3]])
+    calls = []
+
+    def failing(hidden):
+        calls.append(hidden)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return logits(hidden)
+
+    model.logits = failing
+    with pytest.raises(RuntimeError, match="out of memory"):
+        stream.read([tokens[:, 3:]])
+    assert (stream.n_read, stream.unfinished.shape[1], stream.found) == (0, 3, {})
+    model.logits = logits
+    stream.read([tokens[:, 3:]])
+    close(stream.finish().logits, one_call.logits[:, -3:])
+    close(stream.found[14], one_call.logits[:, 14])
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.dtypes("float32")
 @pytest.mark.parametrize(
@@ -165,18 +219,23 @@ def test_a_block_that_does_not_fit_is_an_error_and_loses_nothing(
 @pytest.mark.parametrize("schedule", ["sequential", "diagonal"])
 def test_no_more_than_a_few_segments_are_held_at_any_time(lively, schedule):
     model, alive, most = lively(**BOUNDED), weakref.WeakSet(), 0
+    read_segments = model.read_segments
 
-    def blocks():
-        nonlocal most
-        for _ in range(200):
-            block = torch.zeros(1, 5, dtype=torch.long, device=model.token_embedding.device)
-            alive.add(block)
-            yield block
-            del block
-            most = max(most, len(alive))
+    def watched(segments, *arguments):
+        def each():
+            nonlocal most
+            for segment in segments:
+                alive.add(own := segment.clone())
+                most = max(most, len(alive))
+                yield own
+                del own
 
-    am.Stream(model, schedule=schedule).read(blocks())
-    assert most <= 2
+        return read_segments(each(), *arguments)
+
+    model.read_segments = watched
+    block = torch.zeros(1, 5, dtype=torch.long, device=model.token_embedding.device)
+    am.Stream(model, schedule=schedule).read(block for _ in range(200))
+    assert most <= (2 if schedule == "sequential" else 2 * DIAGONALS)  # one group and the next
 
 
 @pytest.mark.dtypes("float32")
@@ -211,3 +270,6 @@ def test_other_models_other_files_and_impossible_arguments_are_errors(lively, tm
         am.Stream(model, batch=0)
     with pytest.raises(ValueError, match=r"^positions: expected at least 0, got -1"):
         am.Stream(model, positions=[-1])
+    with pytest.raises(TypeError, match=r"^positions: expected a Integral, got float"):
+        am.Stream(model, positions=[2.5])
+    am.Stream(model, positions=np.arange(0, 20, 5)).save(file)  # numbers of NumPy are as good

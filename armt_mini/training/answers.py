@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from armt_mini.captured_schedule import compiled
-from armt_mini.checks import check_at_least, check_one_of
+from armt_mini.checks import check_at_least, check_one_of, check_type
 from armt_mini.shapes import Float, Int
 
 PRECISIONS = ("float32", "bfloat16")
@@ -28,7 +28,8 @@ class Answers(nn.Module):
     computed again on the way back; None holds all. backprop: gradients flow through the last so
     many segments only; None is all of them.
 
-    Raises ValueError for a schedule or precision that the model does not have.
+    Raises ValueError for a schedule or precision that the model does not have, for numbers below
+    one, and where segments are counted and a pair is not one.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class Answers(nn.Module):
         super().__init__()
         check_one_of("schedule", schedule, getattr(model, "schedules", ("sequential",)))
         check_one_of("precision", precision, PRECISIONS)
-        check_at_least(1, recompute=recompute or 1, backprop=backprop or 1)
+        for name, number in (("recompute", recompute), ("backprop", backprop)):
+            if number is not None:
+                check_type(name, number, int)
+                check_at_least(1, **{name: number})
         schedule = "compiled" if schedule == "captured" else schedule
         self.reader, self.recompute, self.backprop = Reader(model, schedule), recompute, backprop
         self.dtype = torch.bfloat16 if precision == "bfloat16" else None
@@ -62,6 +66,12 @@ class Answers(nn.Module):
             return functional_call(self.reader, weights, arguments)
 
         n_pairs, states = pairs.shape[1], None
+        length = getattr(self.reader.model.config, "segment_length", pairs.shape[2])
+        if (self.recompute or self.backprop) and length != pairs.shape[2]:
+            raise ValueError(
+                f"recompute, backprop: expected pairs of one segment, {length} tokens, got "
+                f"{pairs.shape[2]}; leave both out, or use a model with that segment_length."
+            )
         n_before = max(0, n_pairs - self.backprop) if self.backprop else 0
         if n_before:
             with torch.no_grad():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, takewhile
+from itertools import chain, count
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ class Stream:
         check_at_least(1, batch=batch)
         check_one_of("schedule", schedule, model.schedules)
         for position in positions:
+            check_type("positions", position, Integral)
             check_at_least(0, positions=position)
-        self.model, self.schedule, self.positions = model, schedule, sorted(set(positions))
+        self.model, self.schedule = model, schedule
+        self.positions = sorted({int(position) for position in positions})
         with torch.no_grad():
             self.states = model.empty_states(batch)
         self.found: dict[int, Tensor] = {}
@@ -59,8 +62,9 @@ class Stream:
 
         progress: show a bar; n_tokens: in all blocks, if known, for the time that is left. Ctrl-C,
         an error in the blocks and one that they raise end the reading between two segments: what
-        came before is read, and the stream can go on or be saved. Raises ValueError or TypeError
-        for a block that does not fit.
+        came before is read, and the stream can go on or be saved. After any other error, and after
+        a second Ctrl-C, it is as it was before the call: give it the same blocks again. Raises
+        ValueError or TypeError for a block that does not fit.
         """
         length, blocks = self.model.config.segment_length, iter(blocks)
         rest, failure = self.unfinished, None
@@ -69,7 +73,7 @@ class Stream:
         def segments() -> Iterator[Tensor]:
             nonlocal rest, failure
             try:
-                for block in blocks:
+                for block in chain([rest[:, :0]], blocks):  # an interruption may leave segments
                     rest = torch.cat([rest, self.checked(block)], dim=1)
                     while rest.shape[1] >= length:
                         if is_interrupted():
@@ -85,6 +89,8 @@ class Stream:
             progress_bar(progress, 0, n_segments, "reading", "tokens", length) as show,
         ):
             self.take(segments(), self.schedule)
+            if failure is None and is_interrupted():
+                failure = KeyboardInterrupt()
         self.unfinished = rest.clone()  # a view would keep its whole block
         if failure is not None:
             raise failure
@@ -96,25 +102,27 @@ class Stream:
         Returns the logits of the last segment, (batch, its length, vocab_size), and the states
         after it. A stream that is read further begins a new segment, as another call would.
         """
+        self.read([])
         if self.unfinished.shape[1]:
-            self.take(self.unfinished.split(self.model.config.segment_length, dim=1), "sequential")
+            self.take([self.unfinished], "sequential")
             self.unfinished = self.unfinished[:, :0]
         return Output(self.model.logits(self.last), self.states)
 
     def take(self, segments: Iterable[Tensor], schedule: str) -> None:
         """Read segments, and note the logits of the positions that are in them."""
-        start = self.n_read
+        start, last, found = self.n_read, self.last, {}
 
         def use(hidden: Tensor) -> None:
-            nonlocal start
-            self.last, end = hidden, start + hidden.shape[1]
-            asked = self.positions[bisect_left(self.positions, start) :]
-            for position in takewhile(lambda position: position < end, asked):
-                self.found[position] = self.model.logits(hidden[:, position - start])
+            nonlocal start, last
+            last, end = hidden, start + hidden.shape[1]
+            first, after = (bisect_left(self.positions, place) for place in (start, end))
+            for position in self.positions[first:after]:
+                found[position] = self.model.logits(hidden[:, position - start])
             start = end
 
         self.states = self.model.read_segments(segments, self.states, use, schedule)
-        self.n_read, self.last = start, self.last.clone()
+        self.n_read, self.last = start, last.clone()
+        self.found |= found
 
     def checked(self, block: Tensor) -> Tensor:
         """A block, on the model's device."""
