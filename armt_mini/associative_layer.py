@@ -54,7 +54,7 @@ def read_memory(
     """Add to every position what the memory recalls for it (ARMT eq. 4)."""
     queries = project(memory_input(hidden, config), weights["memory_query_weight"])
     features = config.features(queries.to(state.normaliser.dtype))
-    return hidden + recall(state, features, config.eps).to(hidden.dtype)
+    return hidden + recall(state, features, config.eps, config.normalise).to(hidden.dtype)
 
 
 def write_memory(

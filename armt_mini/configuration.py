@@ -54,8 +54,8 @@ class MemoryConfig:
     """How a memory is addressed and written. The defaults are the paper's.
 
     d_memory: size of keys and queries before the feature map φ, which feature_map and nu choose;
-    unit_features scales φ to length one (not in the paper). rule: "gamma", "delta" (γ off) or
-    "additive". clip_gamma, detach_gamma, eps: see `write`. Raises ValueError where they do not fit.
+    unit_features scales φ to length one (not in the paper). rule, clip_gamma, detach_gamma, eps:
+    see `write`; "delta" is ARMT with γ off. Raises ValueError where they do not fit.
     """
 
     d_memory: int
@@ -75,6 +75,11 @@ class MemoryConfig:
     def features(self, x: Tensor) -> Tensor:
         """φ(x): (..., d_memory) -> (..., d_key)."""
         return feature_map(self.feature_map, self.nu, self.unit_features)(x)
+
+    @property
+    def normalise(self) -> bool:
+        """Whether a read divides by φ(q)ᵀz."""
+        return self.rule != "deltanet"
 
     @property
     def d_key(self) -> int:

@@ -63,11 +63,15 @@ def gamma_write(
     eps: float,
     clip: bool = True,
     detach: bool = True,
+    erase_all: bool = True,
 ) -> MemoryState:
     """The delta rule, with only what is missing counted: z + Σᵢ γᵢ φ(kᵢ). Unchecked; see `write`.
 
     detach treats γ as a constant in training, as the authors do because it converges better.
+    erase_all: False takes out the share 1 − γ of the old value only, as much as there is of the key
+    (not in the paper).
     """
     missing = missing_share(state.normaliser, keys, eps, clip).unsqueeze(-1)
     counted = missing.detach() if detach else missing
-    return delta_write(state, keys, values, strengths, eps, counted)
+    erased = 1 if erase_all else 1 - counted
+    return delta_write(state, keys, values, strengths, eps, counted, erased)

@@ -18,13 +18,17 @@ from armt_mini.shapes import Float
 
 
 def read(
-    state: MemoryState, queries: Float[Tensor, "batch tokens d_key"], eps: float = 1e-5
+    state: MemoryState,
+    queries: Float[Tensor, "batch tokens d_key"],
+    eps: float = 1e-5,
+    *,
+    normalise: bool = True,
 ) -> Float[Tensor, "batch tokens d_value"]:
     """Recall a value for every query: y = φ(q)ᵀA / (φ(q)ᵀz + ε).
 
     queries: already feature-mapped. eps: at least 0; keeps the division finite, and scales what a
     single stored pair of squared length N = ‖φ(k)‖² recalls by N/(N + ε). An empty memory
-    recalls zero.
+    recalls zero. normalise: False leaves the division out, for what rule "deltanet" has written.
 
     Raises ValueError for sizes and TypeError for dtypes or devices that do not fit.
     Source: ARMT eq. 4; the released code adds the same ε.
@@ -32,11 +36,13 @@ def read(
     check_shape("queries", queries, ("batch", "tokens", "d_key"))
     check_state(state, queries.shape[0], queries.shape[2], "d_value", queries.dtype, queries.device)
     check_at_least(0, eps=eps)
-    return recall(state, queries, eps)
+    return recall(state, queries, eps, normalise)
 
 
-def recall(state: MemoryState, queries: Tensor, eps: float) -> Tensor:
+def recall(state: MemoryState, queries: Tensor, eps: float, normalise: bool = True) -> Tensor:
     """`read` without its checks, for inner loops."""
+    if not normalise:
+        return queries @ state.associations
     overlap = (queries * state.normaliser.unsqueeze(-2)).sum(dim=-1, keepdim=True)
     return divide(queries @ state.associations, overlap + eps)
 

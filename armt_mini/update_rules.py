@@ -1,17 +1,17 @@
-"""The three ways to write into a memory, by name."""
+"""The ways to write into a memory, by name: three of the paper, and two more."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from armt_mini.checks import check_alike, check_at_least, check_one_of, check_shape, check_state
-from armt_mini.delta_rule import delta_write
+from armt_mini.delta_rule import delta_write, deltanet_write
 from armt_mini.gamma_correction import gamma_write
 from armt_mini.linear_attention import additive_write
 from armt_mini.memory_state import MemoryState
 from armt_mini.shapes import Float
 
-RULES = ("additive", "delta", "gamma")
+RULES = ("additive", "delta", "gamma", "gamma_erase", "deltanet")
 
 
 def write(
@@ -28,9 +28,11 @@ def write(
     """Store values under keys and return the new memory (ARMT eqs. 2 and 3).
 
     keys: already feature-mapped. strengths: β in [0, 1]; they scale what is written into A, never
-    what is added to z. rule: "additive" (linear attention), "delta" (ARMT without γ) or "gamma"
-    (ARMT). All memory tokens of one call see the state before it. eps: at least 0, the ε of
-    `read`. clip_gamma, detach_gamma: see `gamma_write`; they matter to rule "gamma" only.
+    what is added to z. rule: "additive" (linear attention), "delta" (ARMT without γ), "gamma"
+    (ARMT), "gamma_erase" (γ says also how much of the old value is erased) or "deltanet" (without
+    a normaliser: z stays as it is; read it with normalise=False). All memory tokens of one call
+    see the state before it. eps: at least 0, the ε of `read`. clip_gamma, detach_gamma: see
+    `gamma_write`; they matter to the two rules with γ only.
 
     Raises ValueError for an unknown rule or sizes, TypeError for dtypes or devices that do not fit.
     """
@@ -61,4 +63,7 @@ def store(
         return additive_write(state, keys, values, strengths)
     if rule == "delta":
         return delta_write(state, keys, values, strengths, eps)
-    return gamma_write(state, keys, values, strengths, eps, clip_gamma, detach_gamma)
+    if rule == "deltanet":
+        return deltanet_write(state, keys, values, strengths)
+    erase_all = rule == "gamma"
+    return gamma_write(state, keys, values, strengths, eps, clip_gamma, detach_gamma, erase_all)

@@ -83,31 +83,36 @@ PLANTED_ERRORS = [
     PlantedError(
         "memory tokens see those before them",
         "delta_rule.py",
-        "    differences = values - recall(state, keys, eps)\n",
+        "    differences = values - erased * recall(state, keys, eps)\n",
         "    if keys.shape[-2] > 1:\n"
         "        first = (x[:, :-1] for x in (keys, values, strengths))\n"
         "        state = delta_write(state, *first, eps)\n"
         "        keys, values, strengths = (x[:, -1:] for x in (keys, values, strengths))\n"
-        "    differences = values - recall(state, keys, eps)\n",
+        "    differences = values - erased * recall(state, keys, eps)\n",
         "test_equivalences.py",
     ),
     # The delta rule
     PlantedError(
         "the delta rule adds instead of replacing",
-        "delta_rule.py", "values - recall(state, keys, eps)", "values",
+        "delta_rule.py", "values - erased * recall(state, keys, eps)", "values",
         "test_delta_rule.py",
     ),
     PlantedError(
         "the strength scales the new value but not the old one",
         "delta_rule.py",
-        "values - recall(state, keys, eps)",
-        "values - recall(state, keys, eps) / strengths.unsqueeze(-1)",
+        "values - erased * recall(state, keys, eps)",
+        "values - erased * recall(state, keys, eps) / strengths.unsqueeze(-1)",
         "test_update_rules.py",
     ),
     PlantedError(
         "the old value is read without gradient",
         "delta_rule.py", "recall(state, keys, eps)\n", "recall(state, keys, eps).detach()\n",
         "test_equivalences.py",
+    ),
+    PlantedError(
+        "the delta rule without a normaliser divides by it",
+        "delta_rule.py", "eps=0, normalise=False)", "eps=0)",
+        "test_delta_rule.py",
     ),
     # γ
     PlantedError(
@@ -118,6 +123,11 @@ PLANTED_ERRORS = [
     PlantedError(
         "gamma is not clipped",
         "gamma_correction.py", "missing.clamp(0, 1) if clip", "missing if clip",
+        "test_gamma_correction.py",
+    ),
+    PlantedError(
+        "what is missing is erased instead of what is there",
+        "gamma_correction.py", "1 if erase_all else 1 - counted", "1 if erase_all else counted",
         "test_gamma_correction.py",
     ),
     PlantedError(
@@ -381,7 +391,7 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "engine: the delta rule adds instead of replacing",
-        "widgets/engine.js", "values[token][j] - entry", "values[token][j]",
+        "widgets/engine.js", "values[token][j] - erased[token] * entry", "values[token][j]",
         ENGINE_WRITE,
     ),
     PlantedError(
@@ -393,10 +403,14 @@ PLANTED_ERRORS = [
         ENGINE_WRITE,
     ),
     PlantedError(
+        "engine: gamma does not say what is erased",
+        "widgets/engine.js", "(eraseAll ? 1 : 1 - share)", "1",
+        ENGINE_WRITE,
+    ),
+    PlantedError(
         "engine: gamma is dropped",
         "widgets/engine.js",
-        "return deltaWrite(state, keys, values, strengths, eps, counted);",
-        "return deltaWrite(state, keys, values, strengths, eps);",
+        "strengths, eps, counted, erased);\n}", "strengths, eps, undefined, erased);\n}",
         ENGINE_WRITE,
     ),
     PlantedError(

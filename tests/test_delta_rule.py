@@ -71,3 +71,19 @@ def test_the_old_value_is_read_with_the_same_epsilon_as_a_read(key, draw, close)
     state = write_in_turn(key, [v1, v2], eps=0.5)
     # A = φ ⊗ (v₁ + v₂ − v̄) with v̄ = v₁·N/(N + ε): worked by hand.
     close(state.associations, key.mT @ (v2 + v1 * 0.5 / (n + 0.5)))
+
+
+@pytest.mark.dtypes("float64", "float32", "bfloat16")
+def test_without_a_normaliser_a_key_of_length_one_recalls_the_newest_value_exactly(draw, close):
+    """Rule "deltanet". With β = 1/2 half of the old value stays."""
+    key, other = am.unit_length(torch.tensor([[[3.0, 4, 0]], [[0, 0, 2]]]).to(draw(1))).split(1)
+    ones, values = torch.ones_like(draw(1, 1)), draw(4, 1, 1, 5)
+    state = am.MemoryState.empty(1, 3, 5, dtype=key.dtype, device=key.device)
+    state = am.write(state, other, values[0], ones, rule="deltanet")
+    for value in values[1:3]:
+        state = am.write(state, key, value, ones, rule="deltanet")
+        close(am.read(state, key, normalise=False), value)
+    state = am.write(state, key, values[3], ones / 2, rule="deltanet")
+    close(am.read(state, key, normalise=False), (values[2] + values[3]) / 2)
+    close(am.read(state, other, normalise=False), values[0])
+    assert not state.normaliser.any()

@@ -232,7 +232,10 @@ def test_sizes_and_rules_that_do_not_fit_are_errors(engine, state, normal):
         engine("write", memory, [key], [key], [1])
     with pytest.raises(ValueError, match="strengths: expected 1 entries, got 2"):
         engine("write", memory, [key], [value], [1, 1])
-    with pytest.raises(ValueError, match="rule: expected one of additive, delta, gamma; got new"):
+    with pytest.raises(
+        ValueError,
+        match="rule: expected one of additive, delta, gamma, gamma_erase, deltanet; got new",
+    ):
         engine("write", memory, [key], [value], [1], "new")
 
 
@@ -343,6 +346,8 @@ OPTIONS = [
     {"n_memory_tokens": 1, "n_positions": 5},
     {"n_memory_tokens": 3, "rule": "additive"},
     {"rule": "delta"},
+    {"rule": "gamma_erase"},
+    {"rule": "deltanet", "unit_features": True},
     {"clip_gamma": False},
     {"eps": 0.1},
     {"nu": 1},
@@ -379,7 +384,14 @@ def test_an_armt_saved_with_16_bits_computes_as_in_python(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"rule": "additive"}, {"nu": 1, "unit_features": True}, {"feature_map": "relu"}]
+    "options",
+    [
+        {},
+        {"rule": "additive"},
+        {"rule": "deltanet", "unit_features": True},
+        {"nu": 1, "unit_features": True},
+        {"feature_map": "relu"},
+    ],
 )
 def test_a_layer_alone_of_any_configuration_computes_as_in_python(check_model, tmp_path, options):
     model = LayerAlone(LayerAloneConfig(vocab_size=23, d_model=14, d_memory=3, **options))

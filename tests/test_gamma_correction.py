@@ -184,3 +184,22 @@ def test_gradients_with_gamma_not_detached_equal_finite_differences(memory, pair
 
     inputs = [x.requires_grad_() for x in (*state, 2 * keys, values, strengths)]
     assert torch.autograd.gradcheck(write, inputs)
+
+
+@pytest.mark.dtypes("float64", "float32", "bfloat16")
+def test_erasing_only_what_is_there_takes_the_share_one_minus_gamma_of_the_old_value(
+    numbers, draw, close
+):
+    """z = (1, 0). The key (0.6, 0.8) is there to 0.6: γ = 0.4, and it recalls v₁ whole."""
+    one, (v1, v2, v3) = numbers([[1]]), draw(3, 1, 1, 5)
+    first, second = numbers([[[1, 0]]]), numbers([[[0.6, 0.8]]])
+    state = am.MemoryState.empty(1, 2, 5, dtype=one.dtype, device=one.device)
+    for rule, share in (("gamma", 1), ("gamma_erase", 0.6)):
+        stored = am.write(state, first, v1, one, rule, eps=0.0)
+        close(stored.associations, first.mT @ v1)
+        new = am.write(stored, second, v2, one, rule, eps=0.0)
+        close(new.associations, first.mT @ v1 + second.mT @ (v2 - share * v1))
+        close(new.normaliser, first[:, 0] + 0.4 * second[:, 0])
+    # A key that is all there is overwritten: as with the paper's rule.
+    again = am.write(stored, first, v3, one, "gamma_erase", eps=0.0)
+    close(am.read(again, first, eps=0.0), v3)

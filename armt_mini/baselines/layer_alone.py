@@ -95,7 +95,8 @@ class LayerAlone(nn.Module):
         """
         states = self.begin("questions", questions, ("batch", "questions", 2), states)
         queries = self.config.features(self.key_embedding[questions[:, :, 0]] @ self.query_weight)
-        logits = recall(states[0], queries, self.config.eps) @ self.head
+        c = self.config
+        logits = recall(states[0], queries, c.eps, c.normalise) @ self.head
         return logits.unsqueeze(2).expand(-1, -1, 2, -1)
 
     def empty_states(self, batch: int) -> list[MemoryState]:

@@ -35,6 +35,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "armt": WHOLE_ARMT | {"rule": "gamma"},
     "armt-no-gamma": WHOLE_ARMT | {"rule": "delta"},
     "armt-additive": WHOLE_ARMT | {"rule": "additive"},
+    "armt-gamma-erase": WHOLE_ARMT | {"rule": "gamma_erase"},
+    "armt-deltanet": WHOLE_ARMT | {"rule": "deltanet"},
     "rmt": WHOLE_MODEL | {"system": "rmt"},
     "prmt": WHOLE_MODEL | {"system": "prmt"},
     "layer-alone": LAYER_ALONE | {"rule": "gamma"},

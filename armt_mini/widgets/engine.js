@@ -106,13 +106,14 @@ export function emptyState(dKey, dValue) {
  * @param {MemoryState} state
  * @param {Float64Array} query (dKey), already feature-mapped
  * @param {number} eps ε, at least 0
+ * @param {boolean} normalise false leaves the division out, for what rule "deltanet" has written
  * @returns {Float64Array} (dValue)
  */
-export function read(state, query, eps = 1e-5) {
+export function read(state, query, eps = 1e-5, normalise = true) {
   const { associations, normaliser, dKey, dValue } = state;
   checkLength("query", query, dKey);
   const recalled = new Float64Array(dValue);
-  const denominator = innerProduct(query, normaliser) + eps;
+  const denominator = normalise ? innerProduct(query, normaliser) + eps : 1;
   for (let i = 0; i < dKey; i++) {
     const feature = query[i];
     if (feature === 0) continue; // most features of DPFP are off
@@ -148,12 +149,25 @@ function additiveWrite(state, keys, values, strengths, counted = keys.map(() => 
 
 // ---- delta_rule: overwrite what a key points to instead of adding to it -------------------------
 
-/** Add, not the values, but what they differ by from the old ones, all read from the old state. */
-function deltaWrite(state, keys, values, strengths, eps, counted) {
+/**
+ * Add, not the values, but what they differ by from the old ones, all read from the old state.
+ * erased: the share of each old value that is taken out.
+ */
+function deltaWrite(state, keys, values, strengths, eps, counted, erased = keys.map(() => 1)) {
   const differences = keys.map((key, token) => {
     const old = read(state, key, eps);
+    return old.map((entry, j) => values[token][j] - erased[token] * entry);
+  });
+  return additiveWrite(state, keys, differences, strengths, counted);
+}
+
+/** The delta rule without a normaliser, which stays as it is. */
+function deltanetWrite(state, keys, values, strengths) {
+  const differences = keys.map((key, token) => {
+    const old = read(state, key, 0, false);
     return old.map((entry, j) => values[token][j] - entry);
   });
+  const counted = keys.map(() => 0);
   return additiveWrite(state, keys, differences, strengths, counted);
 }
 
@@ -176,13 +190,17 @@ export function gamma(normaliser, key, eps = 1e-5, clip = true) {
   return clip ? Math.min(Math.max(missing, 0), 1) : missing;
 }
 
-/** The delta rule, with only what is missing counted: z + Σᵢ γᵢ φ(kᵢ). */
-function gammaWrite(state, keys, values, strengths, eps, clipGamma) {
+/**
+ * The delta rule, with only what is missing counted: z + Σᵢ γᵢ φ(kᵢ). Without eraseAll only the
+ * share 1 − γ of the old value is taken out.
+ */
+function gammaWrite(state, keys, values, strengths, eps, clipGamma, eraseAll = true) {
   const counted = keys.map((key) => gamma(state.normaliser, key, eps, clipGamma));
-  return deltaWrite(state, keys, values, strengths, eps, counted);
+  const erased = counted.map((share) => (eraseAll ? 1 : 1 - share));
+  return deltaWrite(state, keys, values, strengths, eps, counted, erased);
 }
 
-// ---- update_rules: the three ways to write, by name ---------------------------------------------
+// ---- update_rules: the ways to write, by name ---------------------------------------------------
 
 /**
  * Store values under keys and return the new memory; the old one stays as it is.
@@ -192,7 +210,8 @@ function gammaWrite(state, keys, values, strengths, eps, clipGamma) {
  * @param {Float64Array[]} values each (dValue), one for each key
  * @param {ArrayLike<number>} strengths β in [0, 1], one for each key; they scale what is written
  *   into A, never what is added to z
- * @param {string} rule "additive" (linear attention), "delta" (ARMT without γ) or "gamma" (ARMT)
+ * @param {string} rule "additive" (linear attention), "delta" (ARMT without γ), "gamma" (ARMT),
+ *   "gamma_erase" (γ says also how much is erased) or "deltanet" (no normaliser, z stays as it is)
  * @param {{eps?: number, clipGamma?: boolean}} options ε of `read` and `gamma`, clip of `gamma`
  * @returns {MemoryState}
  */
@@ -212,6 +231,8 @@ export function write(
     additive: () => additiveWrite(state, keys, values, strengths),
     delta: () => deltaWrite(state, keys, values, strengths, eps),
     gamma: () => gammaWrite(state, keys, values, strengths, eps, clipGamma),
+    gamma_erase: () => gammaWrite(state, keys, values, strengths, eps, clipGamma, false),
+    deltanet: () => deltanetWrite(state, keys, values, strengths),
   };
   checkOneOf("rule", rule, Object.keys(rules));
   return rules[rule]();
@@ -313,7 +334,12 @@ function associativeLayer(weights, hidden, state, config) {
 /** Add to what stands at one position what the memory recalls for it. */
 function readMemory(weights, x, state, config) {
   const query = vectorTimesMatrix(memoryInput(x, config), weights.memory_query_weight);
-  return vectorSum(x, read(state, featuresOf(query, config), config.eps));
+  return vectorSum(x, recall(state, featuresOf(query, config), config));
+}
+
+/** Read what the rule of the configuration has written. */
+function recall(state, query, { eps, rule }) {
+  return read(state, query, eps, rule !== "deltanet");
 }
 
 /** Write key, value and strength of every memory token. */
@@ -531,7 +557,7 @@ class LayerAlone extends SegmentRecurrence {
   answer(question, [state]) {
     const { key_embedding, query_weight, head } = this.weights;
     const query = vectorTimesMatrix(matrixRow(key_embedding, question[0]), query_weight);
-    return vectorTimesMatrix(read(state, featuresOf(query, this.config), this.config.eps), head);
+    return vectorTimesMatrix(recall(state, featuresOf(query, this.config), this.config), head);
   }
 }
 
