@@ -54,7 +54,8 @@ def read_memory(
     """Add to every position what the memory recalls for it (ARMT eq. 4)."""
     queries = project(memory_input(hidden, config), weights["memory_query_weight"])
     features = config.features(queries.to(state.normaliser.dtype))
-    return hidden + recall(state, features, config.eps, config.normalise).to(hidden.dtype)
+    recalled = recall(state, features, config.eps, config.normalise)
+    return hidden + recalled.to(hidden.dtype)
 
 
 def write_memory(

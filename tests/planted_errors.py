@@ -88,6 +88,7 @@ PLANTED_ERRORS = [
         "        first = (x[:, :-1] for x in (keys, values, strengths))\n"
         "        state = delta_write(state, *first, eps)\n"
         "        keys, values, strengths = (x[:, -1:] for x in (keys, values, strengths))\n"
+        "        erased = erased if isinstance(erased, int) else erased[:, -1:]\n"
         "    differences = values - erased * recall(state, keys, eps)\n",
         "test_equivalences.py",
     ),
@@ -197,10 +198,8 @@ PLANTED_ERRORS = [
     PlantedError(
         "only memory tokens read",
         "associative_layer.py",
-        "    return hidden + recall(state, features, config.eps).to(hidden.dtype)\n",
-        "    recalled = recall(state, features, config.eps).to(hidden.dtype)\n"
-        "    recalled[..., : -config.n_memory_tokens, :] = 0\n"
-        "    return hidden + recalled\n",
+        "    return hidden + recalled",
+        "    recalled[..., : -config.n_memory_tokens, :] = 0\n    return hidden + recalled",
         "test_associative_layer.py",
     ),
     PlantedError(
@@ -504,10 +503,14 @@ PLANTED_ERRORS = [
         ENGINE_MODEL,
     ),
     PlantedError(
+        "engine: a model divides whatever its rule is",
+        "widgets/engine.js", 'rule !== "deltanet");', "true);",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
         "engine: a model ignores its epsilon",
         "widgets/engine.js",
-        "vectorSum(x, read(state, featuresOf(query, config), config.eps))",
-        "vectorSum(x, read(state, featuresOf(query, config)))",
+        "read(state, query, eps, rule !==", "read(state, query, 1e-5, rule !==",
         ENGINE_MODEL,
     ),
     PlantedError(
