@@ -390,7 +390,7 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "engine: the delta rule adds instead of replacing",
-        "widgets/engine.js", "values[token][j] - erased[token] * entry", "values[token][j]",
+        "widgets/engine.js", "values[token][j] - erased[token] * old[j]", "values[token][j]",
         ENGINE_WRITE,
     ),
     PlantedError(

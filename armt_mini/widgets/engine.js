@@ -156,7 +156,8 @@ function additiveWrite(state, keys, values, strengths, counted = keys.map(() => 
 function deltaWrite(state, keys, values, strengths, eps, counted, erased = keys.map(() => 1)) {
   const differences = keys.map((key, token) => {
     const old = read(state, key, eps);
-    return old.map((entry, j) => values[token][j] - erased[token] * entry);
+    for (let j = 0; j < old.length; j++) old[j] = values[token][j] - erased[token] * old[j];
+    return old; // the difference now
   });
   return additiveWrite(state, keys, differences, strengths, counted);
 }
