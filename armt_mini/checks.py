@@ -23,6 +23,14 @@ def check_type(name: str, value: Any, expected: type) -> None:
         raise TypeError(f"{name}: expected a {expected.__name__}, got {type(value).__name__}.")
 
 
+def check_count(**counts: int | None) -> None:
+    """Raise TypeError or ValueError unless each is a whole number of at least 1, or None."""
+    for name, count in counts.items():
+        if count is not None:
+            check_type(name, count, int)
+            check_at_least(1, **{name: count})
+
+
 def check_shape(name: str, tensor: Tensor, expected: tuple[int | str, ...]) -> None:
     """Raise ValueError unless the tensor has this shape; a word stands for any size above zero."""
     check_type(name, tensor, Tensor)

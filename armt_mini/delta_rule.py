@@ -22,25 +22,16 @@ def delta_write(
     eps: float,
     counted: Tensor | float = 1,
     erased: Tensor | float = 1,
+    normalise: bool = True,
 ) -> MemoryState:
     """Add, not the values, but what they differ by from the old ones. Unchecked; see `write`.
 
     Every v̄ is read from the old state. counted: as in `additive_write`; with 1 this is ARMT
     without γ. Each write of one key then adds φ(k) to z once more although A still holds one
     value for it, so after n writes the newest value is recalled with weight 1/n. erased: the share
-    of each old value that is taken out, (..., memory_tokens, 1) or a number.
+    of each old value that is taken out, (..., memory_tokens, 1) or a number. normalise: as in
+    `read`; False, with keys of length one and none of them counted, is DeltaNet (Schlag 2021): with
+    β = 1 a key then recalls exactly what was written last.
     """
-    differences = values - erased * recall(state, keys, eps)
+    differences = values - erased * recall(state, keys, eps, normalise)
     return additive_write(state, keys, differences, strengths, counted)
-
-
-def deltanet_write(
-    state: MemoryState, keys: Tensor, values: Tensor, strengths: Tensor
-) -> MemoryState:
-    """The delta rule without a normaliser (Schlag 2021): A + Σᵢ βᵢ φ(kᵢ) ⊗ (vᵢ − φ(kᵢ)ᵀA).
-
-    Unchecked; see `write`. z stays as it is. Made for features of length one: with β = 1 a key
-    then recalls exactly what was written last, and no write takes out more than is there.
-    """
-    differences = values - recall(state, keys, eps=0, normalise=False)
-    return additive_write(state, keys, differences, strengths, counted=0)

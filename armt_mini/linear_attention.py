@@ -41,10 +41,11 @@ def read(
 
 def recall(state: MemoryState, queries: Tensor, eps: float, normalise: bool = True) -> Tensor:
     """`read` without its checks, for inner loops."""
+    recalled = queries @ state.associations
     if not normalise:
-        return queries @ state.associations
+        return recalled
     overlap = (queries * state.normaliser.unsqueeze(-2)).sum(dim=-1, keepdim=True)
-    return divide(queries @ state.associations, overlap + eps)
+    return divide(recalled, overlap + eps)
 
 
 def divide(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from armt_mini.checks import check_alike, check_at_least, check_one_of, check_shape, check_state
-from armt_mini.delta_rule import delta_write, deltanet_write
+from armt_mini.delta_rule import delta_write
 from armt_mini.gamma_correction import gamma_write
 from armt_mini.linear_attention import additive_write
 from armt_mini.memory_state import MemoryState
@@ -64,6 +64,6 @@ def store(
     if rule == "delta":
         return delta_write(state, keys, values, strengths, eps)
     if rule == "deltanet":
-        return deltanet_write(state, keys, values, strengths)
+        return delta_write(state, keys, values, strengths, eps, counted=0, normalise=False)
     erase_all = rule == "gamma"
     return gamma_write(state, keys, values, strengths, eps, clip_gamma, detach_gamma, erase_all)

@@ -83,36 +83,36 @@ PLANTED_ERRORS = [
     PlantedError(
         "memory tokens see those before them",
         "delta_rule.py",
-        "    differences = values - erased * recall(state, keys, eps)\n",
+        "    differences = values - erased * recall(state, keys, eps, normalise)\n",
         "    if keys.shape[-2] > 1:\n"
         "        first = (x[:, :-1] for x in (keys, values, strengths))\n"
         "        state = delta_write(state, *first, eps)\n"
         "        keys, values, strengths = (x[:, -1:] for x in (keys, values, strengths))\n"
         "        erased = erased if isinstance(erased, int) else erased[:, -1:]\n"
-        "    differences = values - erased * recall(state, keys, eps)\n",
+        "    differences = values - erased * recall(state, keys, eps, normalise)\n",
         "test_equivalences.py",
     ),
     # The delta rule
     PlantedError(
         "the delta rule adds instead of replacing",
-        "delta_rule.py", "values - erased * recall(state, keys, eps)", "values",
+        "delta_rule.py", "values - erased * recall(state, keys, eps, normalise)", "values",
         "test_delta_rule.py",
     ),
     PlantedError(
         "the strength scales the new value but not the old one",
         "delta_rule.py",
-        "values - erased * recall(state, keys, eps)",
-        "values - erased * recall(state, keys, eps) / strengths.unsqueeze(-1)",
+        "values - erased * recall(state, keys, eps, normalise)",
+        "values - erased * recall(state, keys, eps, normalise) / strengths.unsqueeze(-1)",
         "test_update_rules.py",
     ),
     PlantedError(
         "the old value is read without gradient",
-        "delta_rule.py", "recall(state, keys, eps)\n", "recall(state, keys, eps).detach()\n",
+        "delta_rule.py", "eps, normalise)\n", "eps, normalise).detach()\n",
         "test_equivalences.py",
     ),
     PlantedError(
         "the delta rule without a normaliser divides by it",
-        "delta_rule.py", "eps=0, normalise=False)", "eps=0)",
+        "update_rules.py", "counted=0, normalise=False)", "counted=0)",
         "test_delta_rule.py",
     ),
     # γ
@@ -396,14 +396,14 @@ PLANTED_ERRORS = [
     PlantedError(
         "engine: keys see those before them",
         "widgets/engine.js",
-        "    const old = read(state, key, eps);\n",
+        "    const old = read(state, key, eps, normalise);\n",
         "    const first = [keys.slice(0, token), values, strengths, eps, counted];\n"
         "    const old = read(token ? deltaWrite(state, ...first) : state, key, eps);\n",
         ENGINE_WRITE,
     ),
     PlantedError(
         "engine: gamma does not say what is erased",
-        "widgets/engine.js", "(eraseAll ? 1 : 1 - share)", "1",
+        "widgets/engine.js", "(share) => 1 - share)", "() => 1)",
         ENGINE_WRITE,
     ),
     PlantedError(

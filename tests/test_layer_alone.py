@@ -129,7 +129,10 @@ def test_250_steps_teach_it_to_rewrite():
     [
         ({"d_model": 0}, "d_model: expected at least 1"),
         ({"eps": -1e-3}, "eps: expected at least 0"),
-        ({"rule": "beta"}, "rule: expected one of additive, delta, .*; got 'beta'"),
+        (
+            {"rule": "beta"},
+            "rule: expected one of additive, delta, gamma, gamma_erase, deltanet; got 'beta'",
+        ),
         ({"nu": 10}, "nu: expected 1 to 9 for inputs of size 5"),
     ],
 )

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from armt_mini.captured_schedule import compiled
-from armt_mini.checks import check_at_least, check_one_of, check_type
+from armt_mini.checks import check_count, check_one_of
 from armt_mini.shapes import Float, Int
 
 PRECISIONS = ("float32", "bfloat16")
@@ -44,10 +44,7 @@ class Answers(nn.Module):
         super().__init__()
         check_one_of("schedule", schedule, getattr(model, "schedules", ("sequential",)))
         check_one_of("precision", precision, PRECISIONS)
-        for name, number in (("recompute", recompute), ("backprop", backprop)):
-            if number is not None:
-                check_type(name, number, int)
-                check_at_least(1, **{name: number})
+        check_count(recompute=recompute, backprop=backprop)
         schedule = "compiled" if schedule == "captured" else schedule
         self.reader, self.recompute, self.backprop = Reader(model, schedule), recompute, backprop
         self.dtype = torch.bfloat16 if precision == "bfloat16" else None

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from armt_mini.captured_schedule import check_gpu
-from armt_mini.checks import check_at_least, check_type
+from armt_mini.checks import check_at_least, check_count, check_type
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval, RetrievalBatch
 from armt_mini.training.answers import Answers
 from armt_mini.training.gradients import CapturedGradients, Gradients, Measures
@@ -83,9 +83,7 @@ class TrainingConfig:
         check_at_least(1, checkpoint_every=self.checkpoint_every)
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
         check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
-        if self.n_questions is not None:
-            check_type("n_questions", self.n_questions, int)
-            check_at_least(1, n_questions=self.n_questions)
+        check_count(n_questions=self.n_questions)
 
     def stage_learning_rate(self, index: int, steps: int) -> float:
         """The learning rate after so many steps of stage number `index`."""

@@ -53,9 +53,7 @@ function lead(answer, { symbol, length }) {
   return length && (answer[symbol] - best) / length; // ReLU may leave nothing of a key
 }
 
-/**
- * v, where A has grown by φ(k) ⊗ v. Taken from the row in which the key is largest.
- */
+/** v, where A has grown by φ(k) ⊗ v. Taken from the row in which the key is largest. */
 function growth(before, after, key) {
   let row = 0;
   for (let i = 1; i < key.length; i++) if (Math.abs(key[i]) > Math.abs(key[row])) row = i;

@@ -151,24 +151,23 @@ function additiveWrite(state, keys, values, strengths, counted = keys.map(() => 
 
 /**
  * Add, not the values, but what they differ by from the old ones, all read from the old state.
- * erased: the share of each old value that is taken out.
+ * erased: the share of each old value that is taken out. normalise: as in `read`.
  */
-function deltaWrite(state, keys, values, strengths, eps, counted, erased = keys.map(() => 1)) {
+function deltaWrite(
+  state,
+  keys,
+  values,
+  strengths,
+  eps,
+  counted,
+  erased = keys.map(() => 1),
+  normalise = true,
+) {
   const differences = keys.map((key, token) => {
-    const old = read(state, key, eps);
+    const old = read(state, key, eps, normalise);
     for (let j = 0; j < old.length; j++) old[j] = values[token][j] - erased[token] * old[j];
     return old; // the difference now
   });
-  return additiveWrite(state, keys, differences, strengths, counted);
-}
-
-/** The delta rule without a normaliser, which stays as it is. */
-function deltanetWrite(state, keys, values, strengths) {
-  const differences = keys.map((key, token) => {
-    const old = read(state, key, 0, false);
-    return old.map((entry, j) => values[token][j] - entry);
-  });
-  const counted = keys.map(() => 0);
   return additiveWrite(state, keys, differences, strengths, counted);
 }
 
@@ -197,7 +196,7 @@ export function gamma(normaliser, key, eps = 1e-5, clip = true) {
  */
 function gammaWrite(state, keys, values, strengths, eps, clipGamma, eraseAll = true) {
   const counted = keys.map((key) => gamma(state.normaliser, key, eps, clipGamma));
-  const erased = counted.map((share) => (eraseAll ? 1 : 1 - share));
+  const erased = eraseAll ? undefined : counted.map((share) => 1 - share);
   return deltaWrite(state, keys, values, strengths, eps, counted, erased);
 }
 
@@ -233,7 +232,10 @@ export function write(
     delta: () => deltaWrite(state, keys, values, strengths, eps),
     gamma: () => gammaWrite(state, keys, values, strengths, eps, clipGamma),
     gamma_erase: () => gammaWrite(state, keys, values, strengths, eps, clipGamma, false),
-    deltanet: () => deltanetWrite(state, keys, values, strengths),
+    deltanet: () => {
+      const counted = keys.map(() => 0);
+      return deltaWrite(state, keys, values, strengths, eps, counted, undefined, false);
+    },
   };
   checkOneOf("rule", rule, Object.keys(rules));
   return rules[rule]();
