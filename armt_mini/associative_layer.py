@@ -14,7 +14,7 @@ from torch import Tensor
 
 from armt_mini.configuration import ARMTConfig
 from armt_mini.linear_attention import recall
-from armt_mini.memory_state import MemoryState
+from armt_mini.memory_state import MemoryState, fade
 from armt_mini.shapes import Float
 from armt_mini.transformer_block import Initial, linear, project, transformer_block
 from armt_mini.update_rules import store
@@ -67,7 +67,7 @@ def write_memory(
     values = project(m, weights["memory_value_weight"]).to(dtype)
     strengths = linear(weights, "memory_strength", m).squeeze(-1).sigmoid().to(dtype)
     options = (config.rule, config.eps, config.clip_gamma, config.detach_gamma)
-    return store(state, keys, values, strengths, *options)
+    return store(fade(state, config.retention), keys, values, strengths, *options)
 
 
 def memory_input(x: Tensor, config: ARMTConfig) -> Tensor:

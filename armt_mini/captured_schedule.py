@@ -63,7 +63,7 @@ class Recording:
             for i in range(n):
                 compiled(self.tokens[i], self.is_filled[i], self.leaving[i])
 
-        with products_of(entering.dtype):
+        with tensor_float_32(entering.dtype == torch.bfloat16):
             self.play = {n: graph_of(partial(several_diagonals, n))[0] for n in (1, DIAGONALS)}
 
     def read(
@@ -108,13 +108,14 @@ def graph_of(work: Callable[[], Any], pool: Any = None) -> tuple[Callable[[], No
 
 
 @contextmanager
-def products_of(dtype: torch.dtype | None) -> Iterator[None]:
-    """In a bfloat16 model, products with the float32 memories are taken in TF32.
+def tensor_float_32(is_used: bool) -> Iterator[None]:
+    """Take products of float32 matrices in TF32, if this is said: 10 bits after the leading one.
 
-    Its roundings are still an eighth of bfloat16's.
+    They then take a third of the time on a GPU. A bfloat16 model multiplies with float32 memories
+    in this way, since bfloat16 itself has 7 bits.
     """
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if dtype == torch.bfloat16 else before)
+    torch.set_float32_matmul_precision("high" if is_used else before)
     try:
         yield
     finally:

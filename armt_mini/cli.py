@@ -46,10 +46,12 @@ How fast a text is read, in the sequential and in the diagonal order:
 
 Stop a training with Ctrl-C: the same command goes on from where it was.
 """
-# What `new_run` takes, but for pairs: name, type, and what it says.
+# What `new_run` takes: name, type, and what it says.
+STAGES = (
+    ("steps", int, "most steps of each stage, or of all"),
+    ("until", float, "accuracy, 0 to 1, at which each stage, or any, ends early"),
+)
 TRAINING = (
-    ("steps", int, "most steps of a stage"),
-    ("until", float, "accuracy, 0 to 1, at which a stage ends early"),
     ("batch_size", int, "samples in a step"),
     ("learning_rate", float, "of AdamW"),
     ("weight_decay", float, "of AdamW"),
@@ -63,6 +65,7 @@ CHOICES = (
 )
 SIZES = (
     ("d_model", int, "width (default: 128; layer-alone: 32)"),
+    ("d_mlp", int, "of a whole model (default: 128)"),
     ("d_memory", int, "keys of the memory before the feature map (default: 32; layer-alone: 8)"),
     ("n_layers", int, "of a whole model (default: 4)"),
     ("n_heads", int, "of a whole model (default: 8)"),
@@ -143,11 +146,13 @@ def add_train(command: ArgumentParser) -> None:
     add_number(command, "seed", seed, "of weights and samples", 0)
     add_device(command)
     task = command.add_argument_group("task")
-    add_number(task, "key_size", int, "digits in a key", 1)
+    add_number(task, "key_size", int, "digits in a key (default: 1; whole models, remember: 3)")
     add_number(task, "n_values", int, "different values", 16)
     training = command.add_argument_group("training (the defaults depend on the system)")
     stages = "curriculum: pairs in a sample, stage by stage, as 8 or as 4-8"
     training.add_argument("--pairs", type=span, nargs="+", metavar="N", help=stages)
+    for name, kind, about in STAGES:
+        training.add_argument(f"--{name}", type=kind, nargs="+", metavar="N", help=about)
     for option in TRAINING:
         add_number(training, *option)
     for name, choices, about in CHOICES:
@@ -166,6 +171,7 @@ def add_evaluate(command: ArgumentParser) -> None:
     add_number(command, "samples", int, "how many samples", 256)
     about = "asked of each sample; the interval takes answers as independent, as they are for 1"
     add_number(command, "questions", int, about, 1)
+    add_number(command, "batch_size", int, "samples at once; others are drawn with another", 64)
     add_number(command, "seed", seed, "of the samples", 0)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     add_device(command)
@@ -223,9 +229,12 @@ def train(options: Namespace) -> None:
 
 def train_with(together: Workers, options: Namespace) -> None:
     """`train` in one of several processes, of which the first one speaks."""
-    sizes = {"key_size": options.key_size, "n_values": options.n_values}
-    task = AssociativeRetrieval(rewrite=options.task == "rewrite", **sizes)
-    names = (name for name, *_ in (("pairs",), *TRAINING, *CHOICES, *SIZES))
+    is_whole, rewrite = "d_mlp" in RECIPES[options.system], options.task == "rewrite"
+    key_size = (
+        options.key_size if options.key_size is not None else (3 if is_whole and not rewrite else 1)
+    )
+    task = AssociativeRetrieval(rewrite=rewrite, key_size=key_size, n_values=options.n_values)
+    names = (name for name, *_ in (("pairs",), *STAGES, *TRAINING, *CHOICES, *SIZES))
     settings = {name: getattr(options, name) for name in names}
     settings["n_questions"] = options.questions
     given = {name: value for name, value in settings.items() if value is not None}
@@ -275,7 +284,11 @@ def evaluate(options: Namespace) -> None:
         model.to(device := pick_device(options.device))
     rows = []
     for n_pairs in options.pairs or [n for n in possible if n >= options.questions]:
-        numbers = {"n_samples": options.samples, "n_questions": options.questions}
+        numbers = {
+            "n_samples": options.samples,
+            "n_questions": options.questions,
+            "batch_size": options.batch_size,
+        }
         score = exact_match(model, task, n_pairs, **numbers, seed=options.seed)
         row = {"pairs": n_pairs, **score._asdict(), "exact_match": score.accuracy}
         row["interval"] = score.interval()

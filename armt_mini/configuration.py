@@ -55,7 +55,8 @@ class MemoryConfig:
 
     d_memory: size of keys and queries before the feature map φ, which feature_map and nu choose;
     unit_features scales φ to length one (not in the paper). rule, clip_gamma, detach_gamma, eps:
-    see `write`; "delta" is ARMT with γ off. Raises ValueError where they do not fit.
+    see `write`; "delta" is ARMT with γ off. retention: the share of a memory, 0 to 1, that is left
+    when the next segment is written; the paper keeps all. Raises ValueError where they do not fit.
     """
 
     d_memory: int
@@ -66,10 +67,13 @@ class MemoryConfig:
     detach_gamma: bool = True
     eps: float = 1e-5
     unit_features: bool = False
+    retention: float = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_one_of("rule", self.rule, RULES)
+        if self.retention > 1:
+            raise ValueError(f"retention: expected 0 to 1, got {self.retention}.")
         check_at_least(1, d_key=self.d_key)  # raises where φ does not fit
 
     def features(self, x: Tensor) -> Tensor:

@@ -34,3 +34,13 @@ class MemoryState(NamedTuple):
     def detach(self) -> MemoryState:
         """The same memory, cut off from the graph that gradients flow back through."""
         return MemoryState(self.associations.detach(), self.normaliser.detach())
+
+
+def fade(state: MemoryState, retention: float) -> MemoryState:
+    """A and z times a share (not in the paper); with 1 the memory as it is.
+
+    What a normalised read recalls stays the same as long as ε is small beside φ(q)ᵀz.
+    """
+    if retention == 1:
+        return state
+    return MemoryState(retention * state.associations, retention * state.normaliser)

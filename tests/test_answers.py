@@ -108,8 +108,12 @@ def test_less_is_kept_for_the_way_back(lively, batch):
 @pytest.mark.dtypes("float32")
 def test_what_a_model_does_not_have_is_an_error(lively):
     for kind, options, message in (
-        (am.RMT, {"schedule": "diagonal"}, "^schedule: expected one of sequential; got 'diagonal'"),
-        (am.ARMT, {"precision": "float16"}, "^precision: expected one of float32, bfloat16"),
+        (
+            am.RMT,
+            {"schedule": "diagonal"},
+            "^schedule: expected one of sequential, captured; got 'diagonal'",
+        ),
+        (am.ARMT, {"precision": "float16"}, "^precision: expected one of float32, tf32, bfloat16"),
         (am.ARMT, {"recompute": -1}, "^recompute: expected at least 1, got -1"),
         (am.ARMT, {"recompute": 0}, "^recompute: expected at least 1, got 0"),
         (am.ARMT, {"backprop": 0}, "^backprop: expected at least 1, got 0"),

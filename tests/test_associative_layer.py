@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import armt_mini as am
-from armt_mini.associative_layer import associative_layer
+from armt_mini.associative_layer import associative_layer, write_memory
 from armt_mini.transformer_block import transformer_block
 
 
@@ -83,6 +83,18 @@ def test_options_of_the_rule_reach_the_write(layer):
     paper = normaliser()
     for changes in ({"clip_gamma": False}, {"rule": "additive"}, {"eps": 0.5}):
         assert (normaliser(**changes) - paper).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("rule", am.RULES)
+def test_a_memory_fades_when_it_is_written_and_is_read_before(layer, close, rule):
+    weights, hidden, state, config = layer(rule=rule, retention=0.75)
+    out, new = associative_layer(weights, hidden, state, config)
+    weights, _, _, config = layer(rule=rule)
+    less = am.MemoryState(0.75 * state.associations, 0.75 * state.normaliser)
+    expected, _ = associative_layer(weights, hidden, state, config)
+    close(out, expected)
+    memory_tokens = expected[:, -config.n_memory_tokens :]
+    close(new, write_memory(weights, memory_tokens, less, config))
 
 
 def test_a_fresh_layer_remembers_nothing_since_its_values_start_at_zero(draw_tokens):

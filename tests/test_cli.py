@@ -80,11 +80,27 @@ def test_every_system_trains_and_is_saved_as_what_it_is(system, capsys):
 
 def test_options_reach_the_run():
     rates = ["--learning-rate", "0.5", "--weight-decay", "0.25", "--final-lr", "0.125"]
-    words = ["--until", "0", "--questions", "1", *rates, "--d-model", "5", "--d-memory", "3"]
+    words = [
+        "--steps",
+        "4",
+        "5",
+        "--until",
+        "0",
+        "--questions",
+        "1",
+        *rates,
+        "--d-model",
+        "5",
+        "--d-memory",
+        "3",
+    ]
     assert main(["train", "rewrite", *QUICK, *words, "--out", "a"]) == 0
     about = read_checkpoint("a").about
     training, config = about["training"], about["config"]
-    assert training["stages"][0] == {"n_pairs": [1, 1], "max_steps": 4, "until": 0}
+    assert training["stages"] == [
+        {"n_pairs": [1, 1], "max_steps": 4, "until": 0},
+        {"n_pairs": [2, 3], "max_steps": 5, "until": 0},
+    ]
     assert (training["learning_rate"], training["weight_decay"]) == (0.5, 0.25)
     assert (training["final_lr"], training["n_questions"], training["batch_size"]) == (0.125, 1, 3)
     assert (config["d_model"], config["d_memory"]) == (5, 3)
@@ -114,9 +130,9 @@ def test_without_a_curriculum_remember_has_stages_for_as_many_pairs_as_there_are
         return loop.History(accuracy=[1.0])
 
     monkeypatch.setattr(loop, "train", train)
-    for task in ("rewrite", "remember"):
-        assert main(["train", task, "--system", "armt", *WHOLE, "--device", "cpu"]) == 0
-    assert most == [(10, 50), (4, 16)]
+    for words in (["rewrite"], ["remember"], ["remember", "--key-size", "1"]):
+        assert main(["train", *words, "--system", "armt", *WHOLE, "--device", "cpu"]) == 0
+    assert most == [(50, 50), (200, 200), (16, 16)]
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(monkeypatch, capsys, ctrl_c):
@@ -183,7 +199,7 @@ def test_rewrite_has_no_number_of_pairs_remembered(capsys):
 
 
 def test_evaluate_asks_by_default_as_many_pairs_as_there_are_keys(capsys):
-    words = ["--system", "rmt", *WHOLE, *QUICK, "--out", "a"]
+    words = ["--system", "rmt", "--key-size", "1", *WHOLE, *QUICK, "--out", "a"]
     main(["train", "remember", *words])
     capsys.readouterr()
     assert main(["evaluate", "a", "--samples", "3", "--json"]) == 0
@@ -249,6 +265,8 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --pairs two", "argument --pairs: expected a number or a range, got 'two'"),
         ("train rewrite --pairs 4-2", "--pairs: expected at least 4, got 2"),
         ("train rewrite --steps 0", "--steps: expected at least 1, got 0"),
+        ("train rewrite --steps 3 4", "--steps: expected one number, or 1, one for each stage"),
+        ("train rewrite --system armt --pairs 2 8", "--steps: expected one number, or 2, one for"),
         ("train rewrite --seed -1", "--seed: expected at least 0, got -1"),
         ("train rewrite --key-size 2", "--key-size: layer-alone reads keys of 1 digit"),
         ("train remember --pairs 17", "--pairs: expected at most 16"),

@@ -24,6 +24,7 @@ def test_defaults_are_the_papers():
     assert (config.clip_gamma, config.detach_gamma) == (True, True)
     assert (config.unit_features, config.memory_norm, config.value_std) == (False, False, 0.0)
     assert config.tied_head
+    assert config.retention == 1
 
 
 @pytest.mark.parametrize(("feature_map", "d_key"), [("dpfp", 42), ("elu_plus_one", 7), ("relu", 7)])
@@ -48,6 +49,8 @@ WRONG = [
     ("nu", 6),  # 2·d_memory
     ("feature_map", "softmax"),
     ("rule", "hebbian"),
+    ("retention", 1.01),
+    ("retention", -0.1),
     ("eps", -1e-9),
     ("eps", float("nan")),
     ("eps", float("inf")),

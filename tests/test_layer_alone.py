@@ -7,6 +7,7 @@ import torch
 
 import armt_mini as am
 from armt_mini.baselines.layer_alone import LayerAlone, LayerAloneConfig
+from armt_mini.memory_state import fade
 from armt_mini.tasks.associative_retrieval import QUERY, VOCAB_SIZE, AssociativeRetrieval
 from armt_mini.training.evaluation import exact_match
 from armt_mini.training.loop import Stage, TrainingConfig, train
@@ -59,6 +60,13 @@ def test_options_reach_the_rule():
     for changes in ({"clip_gamma": False}, {"eps": 0.5}, {"unit_features": True}):
         (state,) = make(**changes).memorise(tokens)
         assert (state.normaliser - plain.normaliser).abs().max() > 1e-3, changes
+
+
+def test_a_memory_fades_before_every_pair(close):
+    tokens = sample(3).pairs.flatten(1)
+    before = make().memorise(tokens[:, :8])
+    expected = make().memorise(tokens[:, 8:], [fade(before[0], 0.5)])
+    close(make(retention=0.5).memorise(tokens[:, 8:], before), expected)
 
 
 def test_reading_in_pieces_is_reading_at_once():

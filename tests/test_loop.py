@@ -17,6 +17,31 @@ from armt_mini.training.workers import Workers
 # Stages
 
 
+def test_seconds_are_kept_but_do_not_tell_two_runs_apart(tmp_path):
+    history = run(checkpoint=tmp_path / "file")
+    assert len(history.seconds) == len(history)
+    assert min(history.seconds) > 0
+    assert sum(history.seconds) < 60
+    again = run(checkpoint=tmp_path / "file")  # a finished run: nothing is left to do
+    assert again.seconds == history.seconds
+    assert run() == history
+
+
+@pytest.mark.parametrize(
+    ("precision", "products"), [("float32", "highest"), ("tf32", "high"), ("bfloat16", "high")]
+)
+def test_tf32_is_allowed_during_training_only(precision, products):
+    before, seen = torch.get_float32_matmul_precision(), set()
+
+    def look(steps):
+        seen.add(torch.get_float32_matmul_precision())
+
+    config = recipe(precision=precision)
+    loop.train(small(), TASK, config, progress=False, after_step=look)
+    assert seen == {products}
+    assert torch.get_float32_matmul_precision() == before == "highest"
+
+
 def test_each_stage_draws_numbers_of_pairs_from_its_range_both_ends_included():
     history = run()
     assert history.stage == [0] * 7 + [1] * 12

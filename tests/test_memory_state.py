@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import armt_mini as am
+from armt_mini.memory_state import fade
 
 
 def test_an_empty_memory_is_all_zeros_of_the_asked_shape_dtype_and_device(device, dtype):
@@ -28,6 +29,16 @@ def test_a_detached_memory_has_the_same_values_and_no_history(memory):
         assert not part.requires_grad
         assert torch.equal(part, original)
     assert state.associations.requires_grad  # the original keeps its own
+
+
+def test_a_faded_memory_has_its_share_of_everything_and_recalls_what_it_did(memory, draw, close):
+    state, queries = memory(), draw(2, 3, 7).abs()
+    faded = fade(state, 0.25)
+    for part, original in zip(faded, state, strict=True):
+        close(part, original / 4)
+    assert (state.normaliser != 0).any()
+    close(am.read(faded, queries, eps=0.0), am.read(state, queries, eps=0.0))
+    assert fade(state, 1.0) is state
 
 
 def test_a_memory_cannot_be_changed_by_assignment(memory):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from armt_mini.checks import check_like, check_tokens, check_type
 from armt_mini.configuration import MemoryConfig
 from armt_mini.linear_attention import recall
-from armt_mini.memory_state import MemoryState
+from armt_mini.memory_state import MemoryState, fade
 from armt_mini.shapes import Float, Int
 from armt_mini.update_rules import store
 
@@ -83,7 +83,7 @@ class LayerAlone(nn.Module):
         for key, value, strength in zip(
             keys.split(1, 1), values.split(1, 1), strengths.squeeze(-1).split(1, 1), strict=True
         ):
-            state = store(state, key, value, strength, *options)
+            state = store(fade(state, c.retention), key, value, strength, *options)
         return [state]
 
     def ask(

@@ -15,15 +15,16 @@ from armt_mini.captured_schedule import compiled
 from armt_mini.checks import check_count, check_one_of
 from armt_mini.shapes import Float, Int
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "tf32", "bfloat16")
 SHORT = 32  # tokens of a segment
 
 
 class Answers(nn.Module):
     """A model and how it reads in training: (pairs, questions) -> logits after QUERY.
 
-    schedule: see the model; "captured" reads as "compiled" does. precision: "bfloat16" reads with
-    the weights rounded to it; they are kept and updated as they are, and memories stay float32.
+    schedule: see the model; "captured" reads as "compiled" does, where the model has that order.
+    precision: "bfloat16" reads with the weights rounded to it; they are kept and updated as they
+    are, and memories stay float32. "tf32" is float32 here; `train` then allows faster products.
     recompute: the activations of so many segments are held at a time, and those of the others
     computed again on the way back; None holds all. backprop: gradients flow through the last so
     many segments only; None is all of them.
@@ -42,10 +43,12 @@ class Answers(nn.Module):
         backprop: int | None = None,
     ) -> None:
         super().__init__()
-        check_one_of("schedule", schedule, getattr(model, "schedules", ("sequential",)))
+        schedules = getattr(model, "schedules", ("sequential",))
+        check_one_of("schedule", schedule, tuple(dict.fromkeys((*schedules, "captured"))))
         check_one_of("precision", precision, PRECISIONS)
         check_count(recompute=recompute, backprop=backprop)
-        schedule = "compiled" if schedule == "captured" else schedule
+        if schedule == "captured":
+            schedule = "compiled" if "compiled" in schedules else "sequential"
         self.reader, self.recompute, self.backprop = Reader(model, schedule), recompute, backprop
         self.dtype = torch.bfloat16 if precision == "bfloat16" else None
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from armt_mini.captured_schedule import graph_of, products_of
+from armt_mini.captured_schedule import graph_of
 from armt_mini.tasks.associative_retrieval import RetrievalBatch
 
 
@@ -55,8 +55,7 @@ class CapturedGradients:
         shapes = tuple(tensor.shape for tensor in batch)
         if shapes not in self.graphs:
             own = RetrievalBatch(*(tensor.clone() for tensor in batch))
-            with products_of(self.gradients.answers.dtype):
-                self.graphs[shapes] = own, *graph_of(lambda: self.gradients(own), self.pool)
+            self.graphs[shapes] = own, *graph_of(lambda: self.gradients(own), self.pool)
         own, play, measures = self.graphs[shapes]
         for ours, theirs in zip(own, batch, strict=True):
             ours.copy_(theirs)

@@ -13,13 +13,23 @@ from armt_mini.tasks.associative_retrieval import VOCAB_SIZE, AssociativeRetriev
 from armt_mini.training.checkpoints import SYSTEMS
 from armt_mini.training.loop import Stage, TrainingConfig
 
-# pairs, steps and until describe the stages; every other name is a field of the model's
-# configuration or of TrainingConfig. Whole models get larger initial scales than GPT-2's: with
-# those they stay on a plateau at two pairs (LOG.md).
+# Stages: pairs in a sample (fewest, most), most steps, and the accuracy at which a stage ends.
+NEVER = 1.01
+REWRITE: dict[str, Any] = {
+    "pairs": [(2, 2), (8, 8), (16, 16), (32, 32), (50, 50)],
+    "steps": [400, 120, 80, 80, 2600],
+    "until": NEVER,
+}
+REMEMBER: dict[str, Any] = {
+    "pairs": [(n, n) for n in (2, 4, 8, 16, 32, 64, 100, 200)],
+    "steps": [2000, 400, 400, 300, 300, 300, 300, 900],
+    "until": [0.985] * 7 + [NEVER],
+}
+# Every other name is a field of the model's configuration or of TrainingConfig. Whole models get
+# larger initial scales than GPT-2's: with those they stay on a plateau at two pairs (LOG.md).
 WHOLE_MODEL: dict[str, Any] = {
-    "pairs": [(2, 2), (2, 8), (4, 16), (8, 32), (10, 50)], "steps": 600, "until": 0.985,
     "batch_size": 64, "learning_rate": 1e-3, "weight_decay": 1e-3, "final_lr": 0.02,
-    "d_model": 128, "n_layers": 4, "n_heads": 8, "n_memory_tokens": 1,
+    "d_model": 128, "d_mlp": 128, "n_layers": 4, "n_heads": 8, "n_memory_tokens": 1,
     "embedding_std": 0.5, "tied_head": False,
 }  # fmt: skip
 WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
@@ -28,7 +38,7 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
 }  # fmt: skip
 LAYER_ALONE: dict[str, Any] = {
     "system": "layer-alone", "d_model": 32, "d_memory": 8,
-    "pairs": [(2, 16)], "steps": 800, "until": 1.01,
+    "pairs": [(2, 16)], "steps": 800, "until": NEVER,
     "batch_size": 32, "learning_rate": 1e-2, "weight_decay": 0.3, "final_lr": 0.02,
 }  # fmt: skip
 RECIPES: dict[str, dict[str, Any]] = {
@@ -37,6 +47,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "armt-additive": WHOLE_ARMT | {"rule": "additive"},
     "armt-gamma-erase": WHOLE_ARMT | {"rule": "gamma_erase"},
     "armt-deltanet": WHOLE_ARMT | {"rule": "deltanet"},
+    "armt-fading": WHOLE_ARMT | {"rule": "gamma", "retention": 0.99},
+    "armt-deltanet-fading": WHOLE_ARMT | {"rule": "deltanet", "retention": 0.99},
     "rmt": WHOLE_MODEL | {"system": "rmt"},
     "prmt": WHOLE_MODEL | {"system": "prmt"},
     "layer-alone": LAYER_ALONE | {"rule": "gamma"},
@@ -49,13 +61,17 @@ def new_run(
 ) -> tuple[nn.Module, TrainingConfig]:
     """An untrained model and the training of it, by RECIPES[name].
 
-    changes: settings that differ from the recipe. The recipe's own stages are those for which the
-    task has keys. seed: of the weights and of the samples. Raises ValueError for a setting that
-    this system does not have, and for numbers that do not fit.
+    changes: settings that differ from the recipe. Stages are described by pairs, a list of (fewest,
+    most), and by steps and until, a number for all of them or a list; the recipe's own are those
+    for which the task has keys. seed: of the weights and of the samples. Raises ValueError for a
+    setting that this system does not have, and for numbers that do not fit.
     """
     check_one_of("name", name, tuple(RECIPES))
     model_type, config_type = SYSTEMS[RECIPES[name]["system"]]
-    recipe = RECIPES[name] | changes
+    recipe = (REWRITE if task.rewrite else REMEMBER) | RECIPES[name]
+    if "pairs" in changes:
+        recipe["until"] = NEVER
+    recipe |= changes
     known = {"pairs", "steps", "until"}.union(
         field.name for kind in (config_type, TrainingConfig) for field in fields(kind)
     )
@@ -69,8 +85,10 @@ def new_run(
     check_at_least(1, d_model=recipe["d_model"])
     check_at_least(2, d_memory=recipe.get("d_memory", 2))  # else DPFP has too few neighbours
     stages = [
-        Stage(n_pairs=pairs, max_steps=recipe["steps"], until=recipe["until"])
-        for pairs in recipe["pairs"]
+        Stage(n_pairs=pairs, max_steps=steps, until=until)
+        for pairs, steps, until in zip(
+            recipe["pairs"], of_stages("steps", recipe), of_stages("until", recipe), strict=True
+        )
         if "pairs" in changes or has_keys(task, pairs[1])
     ]
     recipe |= {"vocab_size": VOCAB_SIZE, "segment_length": task.pair_length, "stages": stages}
@@ -88,3 +106,15 @@ def new_run(
 def has_keys(task: AssociativeRetrieval, n_pairs: int) -> bool:
     """Whether the task has keys for so many pairs."""
     return task.rewrite or n_pairs <= task.n_keys
+
+
+def of_stages(name: str, recipe: dict[str, Any]) -> list[Any]:
+    """A setting of each stage. Raises ValueError unless it is one number or one for each."""
+    setting, n_stages = recipe[name], len(recipe["pairs"])
+    values = setting if isinstance(setting, list) else [setting]
+    if len(values) not in (1, n_stages):
+        raise ValueError(
+            f"{name}: expected one number, or {n_stages}, one for each stage that pairs names, got "
+            f"{len(values)}: {values}."
+        )
+    return values if len(values) == n_stages else values * n_stages
