@@ -27,6 +27,7 @@ from armt_mini.training import checkpoints, loop
 from armt_mini.training.answers import PRECISIONS
 from armt_mini.training.evaluation import exact_match, pairs_remembered
 from armt_mini.training.recipes import RECIPES, has_keys, new_run
+from armt_mini.training.results import add_evaluation
 from armt_mini.training.workers import Workers, workers
 
 EXAMPLES = """
@@ -174,6 +175,8 @@ def add_evaluate(command: ArgumentParser) -> None:
     add_number(command, "batch_size", int, "samples at once; others are drawn with another", 64)
     add_number(command, "seed", seed, "of the samples", 0)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    about = "a results file to add to: what the run was, its curve, and these answers"
+    command.add_argument("--out", type=Path, metavar="FILE", help=about)
     add_device(command)
 
 
@@ -297,9 +300,12 @@ def evaluate(options: Namespace) -> None:
             known, *interval = (pairs_remembered(end, n_pairs, task.n_values) for end in ends)
             row |= {"pairs_remembered": known, "pairs_remembered_interval": interval}
         rows.append(row)
+    said = {"file": str(file), "task": about["task"], "seed": options.seed, "results": rows}
+    said["provenance"] = checkpoints.provenance(device)
+    if options.out:
+        add_evaluation(options.out, file, said)
     if options.json:
-        said = {"file": str(file), "task": about["task"], "seed": options.seed, "results": rows}
-        print(json.dumps(said | {"provenance": checkpoints.provenance(device)}, indent=2))
+        print(json.dumps(said, indent=2))
         return
     heading = f"{'pairs':>6}  {'exact match':>11}  {'95 % interval':>15}"
     print(heading + (f"  {'pairs remembered':>16}  {'95 % interval':>15}" if counts else ""))

@@ -111,6 +111,16 @@ PLANTED_ERRORS = [
         "test_equivalences.py",
     ),
     PlantedError(
+        "the normaliser does not fade",
+        "memory_state.py", "retention * state.normaliser", "state.normaliser",
+        "test_memory_state.py",
+    ),
+    PlantedError(
+        "a layer's memory does not fade",
+        "associative_layer.py", "fade(state, config.retention)", "state",
+        "test_associative_layer.py",
+    ),
+    PlantedError(
         "the delta rule without a normaliser divides by it",
         "update_rules.py", "counted=0, normalise=False)", "counted=0)",
         "test_delta_rule.py",
@@ -516,6 +526,11 @@ PLANTED_ERRORS = [
     PlantedError(
         "engine: a model clips gamma always",
         "widgets/engine.js", "clipGamma: config.clip_gamma }", "clipGamma: true }",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: the memory of a model does not fade",
+        "widgets/engine.js", "fade(state, config.retention)", "state",
         ENGINE_MODEL,
     ),
     PlantedError(

@@ -99,6 +99,15 @@ export function emptyState(dKey, dValue) {
   return { associations, normaliser: new Float64Array(dKey), dKey, dValue };
 }
 
+/** A and z times a share; with 1 (or none named, as in older files) the memory as it is. */
+function fade(state, retention = 1) {
+  if (retention === 1) return state;
+  const [associations, normaliser] = [state.associations, state.normaliser].map((part) =>
+    part.map((entry) => retention * entry),
+  );
+  return { ...state, associations, normaliser };
+}
+
 // ---- linear_attention: store by adding outer products, recall by multiplying --------------------
 
 /**
@@ -356,7 +365,8 @@ function writeMemory(weights, memoryTokens, state, config) {
     logisticSigmoid(linearMap(weights, "memory_strength", m)[0]),
   );
   const options = { eps: config.eps, clipGamma: config.clip_gamma };
-  return { state: write(state, keys, values, strengths, config.rule, options), strengths };
+  const left = fade(state, config.retention);
+  return { state: write(left, keys, values, strengths, config.rule, options), strengths };
 }
 
 /** What the memory projections see. */
@@ -551,9 +561,10 @@ class LayerAlone extends SegmentRecurrence {
     const key = featuresOf(vectorTimesMatrix(memoryToken, weights.key_weight), this.config);
     const value = vectorTimesMatrix(memoryToken, weights.value_weight);
     const strength = logisticSigmoid(linearMap(weights, "strength", memoryToken)[0]);
-    const { rule, eps, clip_gamma: clipGamma } = this.config;
+    const { rule, eps, clip_gamma: clipGamma, retention } = this.config;
     const strengths = Float64Array.of(strength);
-    const written = write(state, [key], [value], strengths, rule, { eps, clipGamma });
+    const left = fade(state, retention);
+    const written = write(left, [key], [value], strengths, rule, { eps, clipGamma });
     return { states: [written], strengths: [strengths] };
   }
 

@@ -1,0 +1,90 @@
+"""Results files: what they say is what the checkpoint and the evaluation said."""
+
+import json
+
+import pytest
+import torch
+from small_runs import run, small
+
+import armt_mini as am
+from armt_mini.cli import main
+from armt_mini.training import results
+from armt_mini.training.results import curve, describe_run, exact_matches, load_results
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    run(checkpoint=tmp_path / "run.safetensors")
+    return tmp_path / "run.safetensors"
+
+
+def evaluate(checkpoint, out, *words):
+    words = ["--samples", "3", "--device", "cpu", *words]
+    assert main(["evaluate", str(checkpoint), "--out", str(out), *words]) == 0
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def test_a_curve_has_the_mean_of_so_many_steps_and_of_those_that_are_left():
+    numbers = torch.arange(7.0)
+    found = curve({"n_pairs": numbers + 2, "loss": 3 * numbers, "accuracy": numbers / 7}, every=3)
+    assert found["step"] == [3, 6, 7]
+    assert found["n_pairs"] == [3, 6, 8]
+    assert found["loss"] == [3, 12, 18]
+    assert found["accuracy"] == pytest.approx([1 / 7, 4 / 7, 6 / 7], abs=1e-4)
+
+
+def test_a_run_is_described_by_its_sizes_time_and_configuration(checkpoint):
+    found = describe_run(checkpoint)
+    model = small()
+    assert found["weights"] == sum(weight.numel() for weight in model.parameters())
+    assert found["state_floats"] == model.config.d_key * (model.config.d_model + 1)
+    assert found["config"] == vars(model.config)
+    assert 0 < found["seconds"] < 60
+    assert found["curve"]["step"] == [19]
+    assert found["task"]["rewrite"] is True
+
+
+def test_the_state_of_every_system_is_counted(lively, tmp_path):
+    from armt_mini.training.checkpoints import save_checkpoint
+
+    sizes = {am.ARMT: 3 * 18 * (14 + 1), am.RMT: 2 * 14, am.PRMT: 3 * 2 * 14}
+    for kind, size in sizes.items():
+        model = lively(kind)
+        history = {f"history.{name}": torch.ones(1) for name in ("n_pairs", "loss", "accuracy")}
+        save_checkpoint(tmp_path / "file", model.cpu(), {}, history)
+        found = describe_run(tmp_path / "file")
+        assert found["state_floats"] == size
+        assert found["seconds"] is None
+
+
+def test_evaluations_add_up_and_a_repetition_takes_the_place_of_what_it_repeats(
+    checkpoint, tmp_path
+):
+    out = tmp_path / "new" / "results.json"
+    first = evaluate(checkpoint, out, "--pairs", "2", "3")
+    assert len(first["evaluations"]) == 1
+    assert len(evaluate(checkpoint, out, "--pairs", "2", "3")["evaluations"]) == 1
+    found = evaluate(checkpoint, out, "--pairs", "3", "5", "--samples", "4")
+    assert found["run"] == first["run"] == json.loads(json.dumps(describe_run(checkpoint)))
+    rows = exact_matches(found)
+    assert {pairs: row["total"] for pairs, row in rows.items()} == {2: 3, 3: 4, 5: 4}
+
+
+def test_results_of_another_run_are_left_as_they_are(checkpoint, tmp_path, capsys):
+    out = tmp_path / "results.json"
+    evaluate(checkpoint, out, "--pairs", "2")
+    content = out.read_text(encoding="utf-8").replace('"date": "2', '"date": "1')
+    out.write_text(content, encoding="utf-8")
+    assert main(["evaluate", str(checkpoint), "--out", str(out), "--pairs", "2"]) == 2
+    assert "is about another run" in capsys.readouterr().err
+    assert out.read_text(encoding="utf-8") == content
+
+
+def test_results_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    for name in ("rewrite-a-seed0", "rewrite-a-seed1", "remember-a-seed0"):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"name": name}), encoding="utf-8")
+    found = load_results("rewrite-*")
+    assert found == {name: {"name": name} for name in ("rewrite-a-seed0", "rewrite-a-seed1")}
+    with pytest.raises(ValueError, match=r"^pattern: expected .*, got 'nothing'"):
+        load_results("nothing")
