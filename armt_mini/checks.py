@@ -139,3 +139,17 @@ def check_tokens(
             f"{name}: expected 0 to {vocab_size - 1}, got {low} to {high}; check what made the "
             f"tokens, or make the model with a larger vocab_size."
         )
+
+
+def states_to_begin(
+    model: Any, name: str, tokens: Tensor, shape: tuple, states: list[Any] | None
+) -> list[Any]:
+    """The states to begin reading with: those given, or empty ones for None.
+
+    Raises ValueError or TypeError for tokens or states that do not fit the model.
+    """
+    device = next(model.parameters()).device
+    check_tokens(name, tokens, shape, model.config.vocab_size, device)
+    to_begin: list[Any] = model.empty_states(len(tokens)) if states is None else states
+    check_like("states", to_begin, model.empty_states(1), len(tokens))
+    return to_begin

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from armt_mini.checks import check_like, check_one_of, check_tokens, check_type
+from armt_mini.checks import check_one_of, check_type, states_to_begin
 from armt_mini.configuration import RecurrentConfig
 from armt_mini.shapes import Float, Int
 from armt_mini.transformer_block import Initial, block_weights
@@ -126,7 +126,7 @@ class SegmentRecurrence(nn.Module):
     ) -> list:
         """Check what comes in, cut the tokens, and read the segments."""
         check_one_of("schedule", schedule, self.schedules)
-        states = self.begin("tokens", tokens, ("batch", "length"), states)
+        states = states_to_begin(self, "tokens", tokens, ("batch", "length"), states)
         segments = tokens.split(self.config.segment_length, dim=1)
         return self.read_segments(segments, states, use, schedule)
 
@@ -138,7 +138,7 @@ class SegmentRecurrence(nn.Module):
         Raises ValueError or TypeError for questions or states that do not fit.
         """
         shape = ("batch", "questions", "length")
-        states = self.begin("questions", questions, shape, states)
+        states = states_to_begin(self, "questions", questions, shape, states)
         if questions.shape[2] > self.config.segment_length:
             raise ValueError(
                 f"questions: expected at most segment_length {self.config.segment_length} tokens "
@@ -151,13 +151,6 @@ class SegmentRecurrence(nn.Module):
         copies = [state.repeat_interleave(questions.shape[1], dim=0) for state in states]
         hidden, _ = self.read_segment(layers, questions.flatten(0, 1), copies)
         return hidden.unflatten(0, questions.shape[:2])
-
-    def begin(self, name: str, tokens: Tensor, shape: tuple, states: list | None) -> list:
-        """Check what comes in; the states to begin with."""
-        check_tokens(name, tokens, shape, self.config.vocab_size, self.token_embedding.device)
-        states = self.empty_states(len(tokens)) if states is None else states
-        check_like("states", states, self.empty_states(1), len(tokens))
-        return states
 
     def unstacked(self) -> list[Layer]:
         """The weights layer by layer, as views of the stacked ones."""

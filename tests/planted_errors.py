@@ -232,9 +232,9 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "states that are handed in are ignored",
-        "segment_recurrence.py",
-        "self.empty_states(len(tokens)) if states is None else states",
-        "self.empty_states(len(tokens))",
+        "checks.py",
+        "model.empty_states(len(tokens)) if states is None else states",
+        "model.empty_states(len(tokens))",
         "test_equivalences.py",
     ),
     PlantedError(
@@ -350,6 +350,19 @@ PLANTED_ERRORS = [
         '    "memory_query_weight": ("W_mk.weight", True),\n'
         '    "memory_key_weight": ("W_mq.weight", True),\n',
         "test_released_weights.py",
+    ),
+    # Mamba
+    PlantedError(
+        "Mamba forgets its state between two calls",
+        "baselines/mamba.py", "h, after_each = state.scanned, []",
+        "h, after_each = 0 * state.scanned, []",
+        "test_mamba.py",
+    ),
+    PlantedError(
+        "Mamba's convolution begins anew in every call",
+        "baselines/mamba.py", "torch.cat([state.recent, inner.mT]",
+        "torch.cat([0 * state.recent, inner.mT]",
+        "test_mamba.py",
     ),
     # The widgets' engine, in JavaScript
     PlantedError(

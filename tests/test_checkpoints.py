@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import armt_mini as am
 from armt_mini.baselines.layer_alone import LayerAlone, LayerAloneConfig
+from armt_mini.baselines.mamba import Mamba, MambaConfig
 from armt_mini.training import checkpoints
 from armt_mini.training.checkpoints import (
     load_model,
@@ -28,6 +29,7 @@ MODELS = {
     "armt": lambda: am.ARMT(am.ARMTConfig(**SIZES, d_memory=4, rule="delta", value_std=0.1), 1),
     "rmt": lambda: am.RMT(am.RecurrentConfig(**SIZES, tied_head=False), 1),
     "prmt": lambda: am.PRMT(am.RecurrentConfig(**SIZES), 1),
+    "mamba": lambda: Mamba(MambaConfig(vocab_size=19, d_model=6, n_layers=2, d_state=3), 1),
     "layer-alone": lambda: LayerAlone(LayerAloneConfig(vocab_size=19, eps=0.1), 1),
 }
 
@@ -150,7 +152,7 @@ def test_an_interrupted_write_leaves_the_old_file_whole(tmp_path, monkeypatch, m
 
 def test_an_unknown_kind_of_model_is_an_error_before_anything_is_written(tmp_path):
     with pytest.raises(
-        ValueError, match="expected one of armt, rmt, prmt, layer-alone, got Linear"
+        ValueError, match="expected one of armt, rmt, prmt, mamba, layer-alone, got Linear"
     ):
         save_checkpoint(tmp_path / "new" / "model.safetensors", torch.nn.Linear(2, 3))
     assert list(tmp_path.iterdir()) == []

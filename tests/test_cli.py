@@ -62,7 +62,8 @@ def test_examples_begin_with_the_python_that_runs_them(monkeypatch, capsys):
 
 @pytest.mark.parametrize("system", RECIPES)
 def test_every_system_trains_and_is_saved_as_what_it_is(system, capsys):
-    sizes = ["--d-memory", "3"] if system.startswith("layer-alone") else WHOLE
+    sizes = {"layer-alone": ["--d-memory", "3"], "mamba": WHOLE[:4]}
+    sizes = sizes.get(RECIPES[system]["system"], WHOLE)
     assert main(["train", "rewrite", "--system", system, *sizes, *QUICK, "--seed", "7"]) == 0
     file = f"runs/rewrite-{system}-seed7.safetensors"
     said = capsys.readouterr().out

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from armt_mini.checks import check_like, check_tokens, check_type
+from armt_mini.checks import check_type, states_to_begin
 from armt_mini.configuration import MemoryConfig
 from armt_mini.linear_attention import recall
 from armt_mini.memory_state import MemoryState, fade
@@ -67,7 +67,7 @@ class LayerAlone(nn.Module):
         tokens: whole pairs of four tokens. states: what an earlier call returned, None for an
         empty memory. Raises ValueError or TypeError for tokens or states that do not fit.
         """
-        states = self.begin("tokens", tokens, ("batch", "length"), states)
+        states = states_to_begin(self, "tokens", tokens, ("batch", "length"), states)
         if tokens.shape[1] % 4:
             raise ValueError(
                 f"tokens: expected whole pairs of 4 tokens (key size 1), got {tokens.shape[1]} "
@@ -93,7 +93,7 @@ class LayerAlone(nn.Module):
 
         Raises ValueError or TypeError for questions or states that do not fit.
         """
-        states = self.begin("questions", questions, ("batch", "questions", 2), states)
+        states = states_to_begin(self, "questions", questions, ("batch", "questions", 2), states)
         queries = self.config.features(self.key_embedding[questions[:, :, 0]] @ self.query_weight)
         c = self.config
         logits = recall(states[0], queries, c.eps, c.normalise) @ self.head
@@ -103,10 +103,3 @@ class LayerAlone(nn.Module):
         """What `memorise` starts from: one empty memory, in a list."""
         sizes, like = (batch, self.config.d_key, self.config.d_model), self.head
         return [MemoryState.empty(*sizes, dtype=like.dtype, device=like.device)]
-
-    def begin(self, name: str, tokens: Tensor, shape: tuple, states: list | None) -> list:
-        """Check what comes in, and return the states to begin with."""
-        check_tokens(name, tokens, shape, self.config.vocab_size, self.head.device)
-        states = self.empty_states(len(tokens)) if states is None else states
-        check_like("states", states, self.empty_states(1), len(tokens))
-        return states

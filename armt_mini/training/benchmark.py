@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from armt_mini.armt import ARMT
+from armt_mini.baselines.mamba import library
 from armt_mini.checks import check_at_least, check_one_of
 from armt_mini.configuration import ARMTConfig
 from armt_mini.training.streaming import Stream, parts_of
@@ -76,7 +77,7 @@ def benchmark(
         try:
             read, per_token, note = reader(system, SIZES[size], device, dtype)
         except (ImportError, ValueError) as error:
-            rows.append({"system": system, "note": str(error)})
+            rows.append({"system": system, "note": f"not timed: {error}"})
             tell(found)
             continue
         first_calls[system], _ = seconds(read, min(tokens), device)
@@ -155,18 +156,12 @@ def mamba_reader(
     config: ARMTConfig, device: torch.device, dtype: torch.dtype
 ) -> tuple[Reader, str]:
     """Mamba from `transformers`: as wide, and with two layers for one, about as large."""
-    try:
-        from transformers import (  # pyright: ignore[reportMissingImports]
-            MambaConfig,
-            MambaForCausalLM,
-        )
-        from transformers.utils.import_utils import (  # pyright: ignore[reportMissingImports]
-            is_mamba_ssm_available,
-        )
-    except ImportError:
-        raise ImportError("not timed: the package transformers is not installed") from None
+    transformers = library()
     sizes = {"vocab_size": config.vocab_size, "hidden_size": config.d_model}
-    mamba = MambaForCausalLM(MambaConfig(**sizes, num_hidden_layers=2 * config.n_layers))
+    layers = 2 * config.n_layers
+    mamba = transformers.MambaForCausalLM(
+        transformers.MambaConfig(**sizes, num_hidden_layers=layers)
+    )
     mamba = mamba.to(device, dtype).eval()
 
     @torch.no_grad()
@@ -175,7 +170,8 @@ def mamba_reader(
         return mamba(tokens, logits_to_keep=config.segment_length, use_cache=False).logits
 
     n_weights = sum(weight.numel() for weight in mamba.parameters())
-    kernels = "fast kernels" if is_mamba_ssm_available() else "without its fast kernels"
+    has_kernels = transformers.utils.import_utils.is_mamba_ssm_available()
+    kernels = "fast kernels" if has_kernels else "without its fast kernels"
     return read, f"{n_weights / 1e6:.1f}M weights, {kernels}"
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from armt_mini.armt import ARMT
 from armt_mini.baselines.layer_alone import LayerAlone, LayerAloneConfig
+from armt_mini.baselines.mamba import Mamba, MambaConfig
 from armt_mini.baselines.prmt import PRMT
 from armt_mini.baselines.rmt import RMT
 from armt_mini.configuration import ARMTConfig, RecurrentConfig
@@ -30,6 +31,7 @@ SYSTEMS: dict[str, tuple[type, type]] = {
     "armt": (ARMT, ARMTConfig),
     "rmt": (RMT, RecurrentConfig),
     "prmt": (PRMT, RecurrentConfig),
+    "mamba": (Mamba, MambaConfig),
     "layer-alone": (LayerAlone, LayerAloneConfig),
 }
 WEIGHTS = "model."  # the weights' names in a file begin so; what a training run adds does not

@@ -50,7 +50,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "armt-fading": WHOLE_ARMT | {"rule": "gamma", "retention": 0.99},
     "armt-deltanet-fading": WHOLE_ARMT | {"rule": "deltanet", "retention": 0.99},
     "rmt": WHOLE_MODEL | {"system": "rmt"},
+    "rmt-32": WHOLE_MODEL | {"system": "rmt", "n_memory_tokens": 32},
     "prmt": WHOLE_MODEL | {"system": "prmt"},
+    "mamba": WHOLE_MODEL | {"system": "mamba", "d_state": 32},
     "layer-alone": LAYER_ALONE | {"rule": "gamma"},
     "layer-alone-no-gamma": LAYER_ALONE | {"rule": "delta"},
 }
