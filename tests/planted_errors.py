@@ -459,7 +459,7 @@ PLANTED_ERRORS = [
         "engine: bfloat16 is taken for half precision",
         "widgets/engine.js",
         "new Float32Array(Uint32Array.from(new Uint16Array(content), (bits) => bits << 16).buffer)",
-        "Float32Array.from(new Uint16Array(content), numberFromHalf)",
+        "Float64Array.from(new Uint16Array(content), numberFromHalf)",
         ENGINE_16_BITS,
     ),
     PlantedError(

@@ -254,7 +254,7 @@ export function write(
 
 /**
  * A weight as it lies in a file: `data` row after row, and its shape.
- * @typedef {{shape: number[], data: Float32Array}} Weight
+ * @typedef {{shape: number[], data: Float64Array}} Weight
  */
 
 /** h + attention(norm(h)), then h + mlp(norm(h)). hidden: (dModel) of every token. */
@@ -581,7 +581,8 @@ class LayerAlone extends SegmentRecurrence {
  * The content of a safetensors file: its length, a header in JSON, then the numbers.
  * @param {Uint8Array|DataView} bytes the whole file
  * @returns {{metadata: Object<string, string>, tensors: Object<string, Weight>}} tensors by name;
- *   F64, F32, F16 and BF16 all become 32-bit numbers, any other kind is an Error
+ *   F64, F32, F16 and BF16 all become 64-bit numbers, as what they are multiplied with; any other
+ *   kind is an Error
  */
 export function parseSafetensors(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -604,12 +605,14 @@ export function parseSafetensors(bytes) {
 }
 
 const NUMBERS_FROM_BYTES = {
-  F64: (content) => Float32Array.from(new Float64Array(content)),
-  F32: (content) => new Float32Array(content),
-  F16: (content) => Float32Array.from(new Uint16Array(content), numberFromHalf),
+  F64: (content) => new Float64Array(content),
+  F32: (content) => new Float64Array(new Float32Array(content)),
+  F16: (content) => Float64Array.from(new Uint16Array(content), numberFromHalf),
   // bfloat16 is the upper half of a float32
   BF16: (content) =>
-    new Float32Array(Uint32Array.from(new Uint16Array(content), (bits) => bits << 16).buffer),
+    new Float64Array(
+      new Float32Array(Uint32Array.from(new Uint16Array(content), (bits) => bits << 16).buffer),
+    ),
 };
 
 /** The number that 16 bits hold: one of sign, five of exponent, ten of fraction. */
@@ -645,10 +648,18 @@ export function loadModel(bytes) {
 /** x W: (rows) -> (columns). weight: (rows, columns). */
 function vectorTimesMatrix(x, { shape: [rows, columns], data }) {
   const y = new Float64Array(columns);
-  for (let i = 0; i < rows; i++) {
-    const entry = x[i];
-    const row = i * columns;
-    for (let j = 0; j < columns; j++) y[j] += entry * data[row + j];
+  let i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    // Four rows at a time: y is read and written a quarter as often.
+    const [a, b, c, d] = [x[i], x[i + 1], x[i + 2], x[i + 3]];
+    const first = i * columns;
+    const [second, third, fourth] = [first + columns, first + 2 * columns, first + 3 * columns];
+    for (let j = 0; j < columns; j++) {
+      y[j] += a * data[first + j] + b * data[second + j] + c * data[third + j] + d * data[fourth + j];
+    }
+  }
+  for (; i < rows; i++) {
+    for (let j = 0; j < columns; j++) y[j] += x[i] * data[i * columns + j];
   }
   return y;
 }
