@@ -115,7 +115,6 @@ notebooks: $(EXECUTED)
 
 # Each chapter runs once: this is its test, and its outputs are what the pages show.  It runs in a
 # folder as deep as book/chapters/, so ../../data is the same place, and moves when it has passed.
-# `make -j2 book` runs two at a time.
 build/executed/%.ipynb: book/chapters/%.ipynb $(PACKAGE) $(VENV)/locked | $(READY)
 	@mkdir -p build/running build/executed
 	@cp $< build/running/$*.ipynb
@@ -140,7 +139,9 @@ $(SITE)/index.html: $(EXECUTED) $(PAGES) _config.yml $(VENV)/locked | $(READY)
 	@test -f build/_build/html/index.html || { cat build/book.log; echo 'No pages'; exit 1; }
 	@mv build/_build/html $(SITE)
 
-book: $(SITE)/index.html
+# Two chapters run at a time: each keeps to one thread.
+book: $(READY)
+	@$(MAKE) --no-print-directory -j2 $(SITE)/index.html
 	@echo
 	@echo "The book: file://$(CURDIR)/$(SITE)/index.html"
 	@echo 'or serve it: $(BIN)/python -m http.server --directory $(SITE)'

@@ -1,7 +1,7 @@
 """Every widget of the built book: every control by mouse and by keyboard, reset, links."""
 
 import pytest
-from site_pages import WIDGET_PAGES, each_theme, each_width
+from site_pages import WIDGET_PAGES, each_theme
 
 each_widget_page = pytest.mark.parametrize("name", WIDGET_PAGES)
 
@@ -116,8 +116,7 @@ def buttons_of(widget):
 
 
 @each_widget_page
-@each_theme
-@each_width
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_every_control_follows_mouse_and_keyboard_and_is_reset(open_page, name, theme, width):
     with open_page(name, theme, width) as page:
         for widget in widgets_of(page):
