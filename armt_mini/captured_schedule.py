@@ -139,7 +139,7 @@ def check_gpu(schedule: str, device: torch.device) -> None:
     if device.type != GRAPHS_ON:
         raise ValueError(
             f"schedule: {schedule!r} needs an NVIDIA GPU, and the model is on {device.type}; use "
-            f"'diagonal'."
+            f"'sequential'."
         )
 
 

@@ -27,7 +27,7 @@ from armt_mini.training import checkpoints, loop
 from armt_mini.training.answers import PRECISIONS
 from armt_mini.training.evaluation import exact_match, pairs_remembered
 from armt_mini.training.recipes import RECIPES, has_keys, new_run
-from armt_mini.training.results import add_evaluation
+from armt_mini.training.results import add_evaluation, begin_results
 from armt_mini.training.workers import Workers, workers
 
 EXAMPLES = """
@@ -49,8 +49,8 @@ Stop a training with Ctrl-C: the same command goes on from where it was.
 """
 # What `new_run` takes: name, type, and what it says.
 STAGES = (
-    ("steps", int, "most steps of each stage, or of all"),
-    ("until", float, "accuracy, 0 to 1, at which each stage, or any, ends early"),
+    ("steps", int, "most steps of a stage: one number for all stages, or one for each"),
+    ("until", float, "accuracy, 0 to 1, at which a stage ends early: one for all, or one for each"),
 )
 TRAINING = (
     ("batch_size", int, "samples in a step"),
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `... | head`: what is left to print goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         name, colon, rest = str(error).partition(":")
         name = OPTION_NAMES.get(name, name)
         said = f"--{name.replace('_', '-')}{colon}{rest}" if hasattr(options, name) else error
@@ -163,6 +163,10 @@ def add_train(command: ArgumentParser) -> None:
     sizes = command.add_argument_group("sizes, where the system has them")
     for option in SIZES:
         add_number(sizes, *option)
+    about = "any other setting of the recipe, such as nu=1 feature_map=relu clip_gamma=false"
+    command.add_argument(
+        "--set", type=setting, nargs="+", action="extend", metavar="NAME=VALUE", help=about
+    )
 
 
 def add_evaluate(command: ArgumentParser) -> None:
@@ -221,6 +225,17 @@ def span(text: str) -> tuple[int, int]:
         raise argparse.ArgumentTypeError(f"expected a number or a range, got {text!r}") from None
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """A name and a value: a number, true, false, null, or else a word."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def train(options: Namespace) -> None:
     """Train a model and save it; go on where a file exists."""
     with (
@@ -232,7 +247,8 @@ def train(options: Namespace) -> None:
 
 def train_with(together: Workers, options: Namespace) -> None:
     """`train` in one of several processes, of which the first one speaks."""
-    is_whole, rewrite = "d_mlp" in RECIPES[options.system], options.task == "rewrite"
+    is_whole = RECIPES[options.system]["system"] != "layer-alone"
+    rewrite = options.task == "rewrite"
     key_size = (
         options.key_size if options.key_size is not None else (3 if is_whole and not rewrite else 1)
     )
@@ -241,7 +257,14 @@ def train_with(together: Workers, options: Namespace) -> None:
     settings = {name: getattr(options, name) for name in names}
     settings["n_questions"] = options.questions
     given = {name: value for name, value in settings.items() if value is not None}
-    model, config = new_run(options.system, task, options.seed, **given)
+    for name, value in options.set or ():
+        if name in ("name", "task", "seed", "pairs"):
+            raise ValueError(f"set: expected a setting of the recipe, got {name!r}; leave it out.")
+        given[name] = value
+    try:
+        model, config = new_run(options.system, task, options.seed, **given)
+    except TypeError as error:  # a value of --set
+        raise ValueError(str(error)) from error
     device = pick_device(options.device)
     if isinstance(model, LayerAlone) or device.type != "cpu":
         torch.set_num_threads(1)  # tensors here are small: two threads would wait for each other
@@ -282,6 +305,8 @@ def evaluate(options: Namespace) -> None:
             f"questions: expected at most {possible[-1]}, unless --pairs names larger numbers of "
             f"pairs, got {options.questions}."
         )
+    if options.out:
+        begin_results(options.out, file)  # what cannot be added to is found out now
     model: Any = checkpoints.load_model(file)
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
         model.to(device := pick_device(options.device))
@@ -300,8 +325,10 @@ def evaluate(options: Namespace) -> None:
             known, *interval = (pairs_remembered(end, n_pairs, task.n_values) for end in ends)
             row |= {"pairs_remembered": known, "pairs_remembered_interval": interval}
         rows.append(row)
-    said = {"file": str(file), "task": about["task"], "seed": options.seed, "results": rows}
-    said["provenance"] = checkpoints.provenance(device)
+    said = {"file": str(file), "task": about["task"]} | {
+        name: getattr(options, name) for name in ("seed", "samples", "questions", "batch_size")
+    }
+    said |= {"results": rows, "provenance": checkpoints.provenance(device)}
     if options.out:
         add_evaluation(options.out, file, said)
     if options.json:

@@ -107,6 +107,20 @@ def test_options_reach_the_run():
     assert (config["d_model"], config["d_memory"]) == (5, 3)
 
 
+def test_any_setting_of_a_recipe_can_be_changed(capsys):
+    words = ["--system", "armt", *WHOLE, *QUICK, "--d-memory", "3", "--out", "a"]
+    changes = ["nu=1", "feature_map=relu", "clip_gamma=false", "eps=0.5", "attention_std=null"]
+    some, others = ["--set", *changes[:2]], ["--set", *changes[2:]]
+    assert main(["train", "rewrite", *words, *some, *others]) == 0
+    config = read_checkpoint("a").about["config"]
+    assert (config["nu"], config["feature_map"], config["eps"]) == (1, "relu", 0.5)
+    assert config["clip_gamma"] is False
+    assert config["attention_std"] is None
+    with pytest.raises(SystemExit):
+        main(["train", "rewrite", "--set", "nu"])
+    assert "expected NAME=VALUE, got 'nu'" in capsys.readouterr().err
+
+
 def test_sizes_reach_a_whole_model(trained):
     about = read_checkpoint(trained).about
     assert about["task"] == {"rewrite": False, "key_size": 2, "n_values": 5}
@@ -254,6 +268,7 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
     assert "Shipped checkpoints: none" in said
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -266,8 +281,12 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --pairs two", "argument --pairs: expected a number or a range, got 'two'"),
         ("train rewrite --pairs 4-2", "--pairs: expected at least 4, got 2"),
         ("train rewrite --steps 0", "--steps: expected at least 1, got 0"),
-        ("train rewrite --steps 3 4", "--steps: expected one number, or 1, one for each stage"),
-        ("train rewrite --system armt --pairs 2 8", "--steps: expected one number, or 2, one for"),
+        ("train rewrite --set colour=red", "colour: layer-alone has no such setting"),
+        ("train rewrite --set seed=3", "--set: expected a setting of the recipe, got 'seed'"),
+        ("train rewrite --set nu=1.5", "nu: expected int, got 1.5"),
+        ("train rewrite --set batch_size=2.5", "--batch-size: expected a int, got float"),
+        ("train rewrite --steps 3 4", "--steps: expected one number, or 1, one for each of the"),
+        ("train rewrite --system armt --pairs 2 8", "--steps: expected a number for the stages of"),
         ("train rewrite --seed -1", "--seed: expected at least 0, got -1"),
         ("train rewrite --key-size 2", "--key-size: layer-alone reads keys of 1 digit"),
         ("train remember --pairs 17", "--pairs: expected at most 16"),

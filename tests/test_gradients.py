@@ -5,11 +5,13 @@ from functools import partial
 
 import pytest
 import torch
-from small_runs import TASK, recipe
+from small_runs import TASK, recipe, small
 from test_captured_schedule import COMPILER_SAYS
 from test_diagonal_schedule import BOUNDED, sensible
 
 import armt_mini as am
+from armt_mini.baselines.layer_alone import LayerAlone
+from armt_mini.baselines.mamba import Mamba, MambaConfig
 from armt_mini.training.answers import Answers
 from armt_mini.training.gradients import CapturedGradients, Gradients
 from armt_mini.training.loop import train
@@ -17,6 +19,7 @@ from armt_mini.training.workers import Workers
 
 pytestmark = COMPILER_SAYS
 SIZES = {"vocab_size": 19, "segment_length": 4, **BOUNDED}
+WITHOUT_MEMORY = {"vocab_size": 19, "segment_length": 4}
 
 
 def batches(device):
@@ -27,8 +30,20 @@ def batches(device):
 
 @pytest.mark.usefixtures("recordable")
 @pytest.mark.dtypes("float64")
-def test_what_graphs_give_is_what_a_step_without_them_gives(lively, device, close, close_gradients):
-    model, twin = lively(**SIZES), lively(**SIZES)
+@pytest.mark.parametrize("kind", [am.ARMT, am.RMT, am.PRMT, Mamba, LayerAlone])
+def test_what_graphs_give_is_what_a_step_without_them_gives(
+    lively, device, dtype, close, close_gradients, kind
+):
+    def made():
+        if kind is Mamba:
+            made = Mamba(MambaConfig(vocab_size=19, d_model=14, n_layers=2, d_state=5))
+        elif kind is LayerAlone:
+            made = small()
+        else:
+            made = lively(kind, **(SIZES if kind is am.ARMT else WITHOUT_MEMORY))
+        return made.to(device, dtype)
+
+    model, twin = made(), made()
     captured = CapturedGradients(Gradients(Answers(model, schedule="captured"), 0.5))
     plain = Gradients(Answers(twin), 0.5)
     for batch in batches(device):

@@ -27,6 +27,13 @@ def test_seconds_are_kept_but_do_not_tell_two_runs_apart(tmp_path):
     assert run() == history
 
 
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    run(checkpoint=tmp_path / "file")
+    content = (tmp_path / "file").read_bytes()
+    run(checkpoint=tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("precision", "products"), [("float32", "highest"), ("tf32", "high"), ("bfloat16", "high")]
 )

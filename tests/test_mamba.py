@@ -33,6 +33,17 @@ def test_logits_and_gradients_are_those_of_the_library(model, draw_tokens, close
     close_gradients(found, theirs)
 
 
+@pytest.mark.dtypes("float32")
+def test_the_state_of_a_bfloat16_model_is_float32(model, draw_tokens):
+    tokens = draw_tokens(2, 100)
+    expected = model.memorise(tokens)
+    low = model.bfloat16()
+    for state, exact in zip(low.memorise(tokens), expected, strict=True):
+        assert (state.recent.dtype, state.scanned.dtype) == (torch.bfloat16, torch.float32)
+        assert (state.scanned - exact.scanned).norm() < 0.05 * exact.scanned.norm()
+    assert low(tokens).logits.dtype == torch.bfloat16
+
+
 def test_reading_in_pieces_is_reading_at_once(model, draw_tokens, close, monkeypatch):
     tokens = draw_tokens(2, 17)
     whole = model(tokens)

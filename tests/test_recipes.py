@@ -19,6 +19,30 @@ def test_attention_starts_at_the_scale_of_its_width():
     assert model.config.attention_std == 64**-0.5
 
 
+def test_the_papers_tasks_are_the_curricula_of_a_whole_model():
+    _, rewrite = new_run("armt", TASK)
+    assert [stage.n_pairs for stage in rewrite.stages] == [(n, n) for n in (2, 8, 16, 32, 50)]
+    assert all(stage.until > 1 for stage in rewrite.stages), "steps alone end a stage"
+    _, remember = new_run("armt", AssociativeRetrieval(rewrite=False, key_size=3))
+    assert remember.stages[-1].n_pairs == (200, 200)
+    assert [stage.until for stage in remember.stages] == [0.985] * 7 + [1.01]
+
+
+def test_stages_have_limits_of_their_own_or_one_for_all():
+    pairs = [(2, 2), (3, 5)]
+    _, training = new_run("armt", TASK, pairs=pairs, steps=[7, 9], until=0.5)
+    assert [(s.n_pairs, s.max_steps, s.until) for s in training.stages] == [
+        ((2, 2), 7, 0.5), ((3, 5), 9, 0.5),
+    ]  # fmt: skip
+    _, training = new_run("armt", TASK, pairs=pairs, steps=7)
+    assert [(s.max_steps, s.until) for s in training.stages] == [(7, 1.01)] * 2
+    for wrong in ({"steps": [7, 8, 9]}, {"steps": 7, "until": (0.5,) * 3}):
+        with pytest.raises(ValueError, match=r"^(steps|until): expected one number, or 2, one for"):
+            new_run("armt", TASK, pairs=pairs, **wrong)
+    with pytest.raises(ValueError, match=r"^steps: expected a number for the stages of pairs"):
+        new_run("armt", TASK, pairs=pairs * 3)
+
+
 @pytest.mark.parametrize(
     "setting", ["vocab_size", "segment_length", "stages", "system", "nonsense"]
 )

@@ -9,6 +9,7 @@ from small_runs import run, small
 import armt_mini as am
 from armt_mini.cli import main
 from armt_mini.training import results
+from armt_mini.training.checkpoints import save_checkpoint
 from armt_mini.training.results import curve, describe_run, exact_matches, load_results
 
 
@@ -45,8 +46,6 @@ def test_a_run_is_described_by_its_sizes_time_and_configuration(checkpoint):
 
 
 def test_the_state_of_every_system_is_counted(lively, tmp_path):
-    from armt_mini.training.checkpoints import save_checkpoint
-
     sizes = {am.ARMT: 3 * 18 * (14 + 1), am.RMT: 2 * 14, am.PRMT: 3 * 2 * 14}
     for kind, size in sizes.items():
         model = lively(kind)
@@ -88,3 +87,39 @@ def test_results_are_found_by_name(tmp_path, monkeypatch):
     assert found == {name: {"name": name} for name in ("rewrite-a-seed0", "rewrite-a-seed1")}
     with pytest.raises(ValueError, match=r"^pattern: expected .*, got 'nothing'"):
         load_results("nothing")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"sizes": {}}'])
+def test_what_cannot_be_added_to_is_found_out_before_anything_is_asked(
+    checkpoint, tmp_path, capsys, monkeypatch, content
+):
+    monkeypatch.setattr("armt_mini.cli.exact_match", lambda *_, **__: pytest.fail("asked"))
+    out = tmp_path / "other.json"
+    out.write_text(content, encoding="utf-8")
+    words = ["evaluate", str(checkpoint), "--pairs", "2", "--device", "cpu", "--out"]
+    assert main([*words, str(out)]) == 2
+    assert "--out: expected a results file" in capsys.readouterr().err
+    assert out.read_text(encoding="utf-8") == content
+    assert main([*words, str(tmp_path)]) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err
+
+
+def test_a_model_that_no_run_has_made_has_no_results(tmp_path):
+    save_checkpoint(tmp_path / "file", small())
+    with pytest.raises(ValueError, match=r"^checkpoint: expected one of a training run"):
+        describe_run(tmp_path / "file")
+
+
+def test_evaluations_that_ask_in_another_way_stand_side_by_side(checkpoint, tmp_path):
+    out = tmp_path / "results.json"
+    for words in (["4", "--questions", "1"], ["2", "--questions", "2"], ["4", "--batch-size", "2"]):
+        found = evaluate(checkpoint, out, "--pairs", "3", "--samples", *words)
+    assert len(found["evaluations"]) == 3
+
+
+def test_a_run_without_the_times_of_all_its_steps_has_none(tmp_path):
+    columns = {name: torch.ones(5) for name in ("n_pairs", "loss", "accuracy")}
+    for seconds, expected in ((torch.ones(5), 5.0), (torch.ones(3), None)):
+        history = {f"history.{name}": column for name, column in columns.items()}
+        save_checkpoint(tmp_path / "file", small(), {}, history | {"history.seconds": seconds})
+        assert describe_run(tmp_path / "file")["seconds"] == expected

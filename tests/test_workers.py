@@ -65,7 +65,7 @@ def test_two_processes_have_the_losses_and_the_weights_of_one(tmp_path):
     assert len(one["history.loss"]) == 12
     torch.testing.assert_close(two["history.loss"], one["history.loss"], rtol=1e-4, atol=0)
     assert torch.equal(two["history.accuracy"], one["history.accuracy"])
-    for name in one:
+    for name in one.keys() - {"history.seconds"}:
         # Adam makes steps of the learning rate, 1e-3, of a gradient that is all rounding.
         torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=3e-3)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1.safetensors", "2.safetensors"]

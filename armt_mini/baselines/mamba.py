@@ -124,8 +124,10 @@ class Mamba(nn.Module):
         """What a fresh start begins with: zeros."""
         config, weight = self.config, self.model.backbone.embeddings.weight
         channels = self.model.backbone.layers[0].mixer.intermediate_size
-        sizes = (batch, channels, config.d_conv - 1), (batch, channels, config.d_state)
-        return [MambaState(*(weight.new_zeros(size) for size in sizes))] * config.n_layers
+        wide = torch.promote_types(weight.dtype, torch.float32)  # many small steps add up here
+        recent = weight.new_zeros(batch, channels, config.d_conv - 1)
+        scanned = weight.new_zeros(batch, channels, config.d_state, dtype=wide)
+        return [MambaState(recent, scanned)] * config.n_layers
 
     def read(self, tokens: Tensor, states: list[MambaState]) -> tuple[Tensor, list[MambaState]]:
         """All layers: what leaves the last one, and the states after the last token."""
@@ -155,13 +157,15 @@ def mix(
     u = F.silu(F.conv1d(seen, convolution.weight, convolution.bias, groups=seen.shape[1])).mT
     sizes = [mixer.time_step_rank, mixer.ssm_state_size, mixer.ssm_state_size]
     rank, b, c = mixer.x_proj(u).split(sizes, dim=-1)
-    delta = F.softplus(mixer.dt_proj(rank))  # (batch, length, channels)
-    kept = torch.exp(delta.unsqueeze(-1) * -mixer.A_log.exp())  # (batch, length, channels, d_state)
+    delta = F.softplus(mixer.dt_proj(rank)).to(state.scanned.dtype)  # (batch, length, channels)
+    rates = -mixer.A_log.to(delta.dtype).exp()  # A, (channels, d_state)
+    kept = torch.exp(delta.unsqueeze(-1) * rates)  # (batch, length, channels, d_state)
     added = (delta * u).unsqueeze(-1) * b.unsqueeze(2)
     h, after_each = state.scanned, []
     for keep, add in zip(kept.unbind(1), added.unbind(1), strict=True):
         h = keep * h + add
         after_each.append(h)
-    y = torch.einsum("blcs,bls->blc", torch.stack(after_each, dim=1), c) + mixer.D * u
+    scanned = torch.einsum("blcs,bls->blc", torch.stack(after_each, dim=1), c.to(h.dtype))
+    y = scanned.to(u.dtype) + mixer.D * u
     recent = seen[:, :, seen.shape[2] - state.recent.shape[2] :]
     return mixer.out_proj(y * F.silu(gate)), MambaState(recent, h)

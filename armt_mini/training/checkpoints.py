@@ -75,7 +75,11 @@ def write_tensors(
     from safetensors.torch import save
 
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    content = save(contiguous, {"about": json.dumps(about)})
+    write_bytes(path, save(contiguous, {"about": json.dumps(about)}))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file, all or nothing, and the folders above it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")

@@ -81,8 +81,8 @@ class TrainingConfig:
     backprop: int | None = None
 
     def __post_init__(self) -> None:
-        check_at_least(1, stages=len(self.stages), batch_size=self.batch_size)
-        check_at_least(1, checkpoint_every=self.checkpoint_every)
+        check_at_least(1, stages=len(self.stages))
+        check_count(batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
         check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
         check_count(n_questions=self.n_questions)
@@ -100,7 +100,8 @@ class History:
     """What happened, step by step; also where a run stands.
 
     stage: number of the stage, from 0. n_pairs, loss, accuracy: of the step's batch, before its
-    update. seconds: that the step took; two histories that differ in it alone are equal.
+    update. seconds: that the step took (older checkpoints have none); two histories that differ
+    in it alone are equal.
     """
 
     stage: list[int] = field(default_factory=list)
@@ -191,7 +192,8 @@ def train(
     gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
     if config.schedule == "captured":
         gradients = CapturedGradients(gradients)
-    steps = len(history) + history.steps_left(config.stages)
+    done = len(history)
+    steps = done + history.steps_left(config.stages)
     with (
         tensor_float_32(config.precision != "float32"),
         interrupt_between_steps() as is_interrupted,
@@ -214,7 +216,8 @@ def train(
         except FloatingPointError:
             save()
             raise
-    save(is_finished=True)
+    if not exists or len(history) > done:
+        save(is_finished=True)  # else it stays the file that it is
     return history
 
 

@@ -73,6 +73,8 @@ def new_run(
     recipe = (REWRITE if task.rewrite else REMEMBER) | RECIPES[name]
     if "pairs" in changes:
         recipe["until"] = NEVER
+        if "steps" not in changes and isinstance(recipe["steps"], list):
+            raise ValueError("steps: expected a number for the stages of pairs, got none.")
     recipe |= changes
     known = {"pairs", "steps", "until"}.union(
         field.name for kind in (config_type, TrainingConfig) for field in fields(kind)
@@ -113,10 +115,10 @@ def has_keys(task: AssociativeRetrieval, n_pairs: int) -> bool:
 def of_stages(name: str, recipe: dict[str, Any]) -> list[Any]:
     """A setting of each stage. Raises ValueError unless it is one number or one for each."""
     setting, n_stages = recipe[name], len(recipe["pairs"])
-    values = setting if isinstance(setting, list) else [setting]
+    values = list(setting) if isinstance(setting, list | tuple) else [setting]
     if len(values) not in (1, n_stages):
         raise ValueError(
-            f"{name}: expected one number, or {n_stages}, one for each stage that pairs names, got "
-            f"{len(values)}: {values}."
+            f"{name}: expected one number, or {n_stages}, one for each of the stages "
+            f"{recipe['pairs']}, got {len(values)}: {values}."
         )
     return values if len(values) == n_stages else values * n_stages

@@ -10,7 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from armt_mini.checks import check_at_least
-from armt_mini.training.checkpoints import PACKAGE, WEIGHTS, load_model, read_checkpoint
+from armt_mini.training.checkpoints import (
+    PACKAGE,
+    WEIGHTS,
+    load_model,
+    read_checkpoint,
+    write_bytes,
+)
 
 RESULTS = PACKAGE.parent / "data" / "results"  # of a checkout
 EVERY = 20  # steps for which a training curve has one point
@@ -20,7 +26,8 @@ def describe_run(checkpoint: str | Path) -> dict[str, Any]:
     """What a checkpoint of a training run says of it.
 
     weights: how many the model has. state_floats: the numbers that pass from one segment to the
-    next, for one text. seconds: of all steps together. curve: means over 20 steps.
+    next, for one text. seconds: of all steps together, None if not all were timed. curve: means
+    over 20 steps. Raises ValueError for a checkpoint that is none of a training run.
     """
     tensors, about = read_checkpoint(checkpoint)
     columns = {
@@ -28,11 +35,17 @@ def describe_run(checkpoint: str | Path) -> dict[str, Any]:
         for name, column in tensors.items()
         if name.startswith("history.")
     }
+    if "loss" not in columns:
+        raise ValueError(
+            f"checkpoint: expected one of a training run, {checkpoint} holds a model alone."
+        )
+    seconds = columns.get("seconds", columns["loss"][:0])
+    is_timed = len(seconds) == len(columns["loss"])
     model: Any = load_model(checkpoint)
     return about | {
         "weights": sum(t.numel() for name, t in tensors.items() if name.startswith(WEIGHTS)),
         "state_floats": sum(count(state) for state in model.empty_states(1)),
-        "seconds": float(columns["seconds"].sum()) if "seconds" in columns else None,
+        "seconds": float(seconds.sum()) if is_timed else None,
         "curve": curve(columns),
     }
 
@@ -45,41 +58,57 @@ def count(state: Any) -> int:
 def curve(columns: Mapping[str, Tensor], every: int = EVERY) -> dict[str, list]:
     """Number of the last step, pairs, loss and accuracy for each `every` steps, as means."""
     check_at_least(1, every=every)
-    groups = {name: columns[name].split(every) for name in ("n_pairs", "loss", "accuracy")}
-    ends = [
-        min(end, len(columns["loss"])) for end in range(every, len(columns["loss"]) + every, every)
-    ]
+    n_steps = len(columns["loss"])
+    starts = range(0, n_steps, every)
     means = {
-        name: [round(float(group.mean()), 4) for group in parts] for name, parts in groups.items()
+        name: [round(float(columns[name][i : i + every].mean()), 4) for i in starts]
+        for name in ("n_pairs", "loss", "accuracy")
     }
-    return {"step": ends, **means}
+    return {"step": [min(start + every, n_steps) for start in starts], **means}
+
+
+def begin_results(file: str | Path, checkpoint: str | Path) -> dict[str, Any]:
+    """The content of the results file of a run, or that of a new one.
+
+    Raises ValueError if the file is about another run or no results file, and if the checkpoint is
+    none of a training run.
+    """
+    file, run = Path(file), describe_run(checkpoint)
+    if file.is_dir():
+        raise ValueError(f"out: expected a file, {file} is a folder; name a file in it.")
+    if not file.exists():
+        return {"run": run, "evaluations": []}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        theirs = found["run"]["provenance"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"out: expected a results file, {file} holds something else; use another file."
+        ) from None
+    if theirs != run["provenance"]:
+        raise ValueError(
+            f"out: {file} is about another run ({theirs['command']}); use another file, or remove "
+            f"this one."
+        )
+    return found
 
 
 def add_evaluation(file: str | Path, checkpoint: str | Path, said: Mapping[str, Any]) -> None:
     """Add what `evaluate --json` says to the results file of a run; a repetition takes its place.
 
-    Raises ValueError, and leaves the file as it is, if it is about another run.
+    Raises what `begin_results` does, and leaves the file as it is.
     """
-    file, run = Path(file), describe_run(checkpoint)
-    found = (
-        json.loads(file.read_text(encoding="utf-8"))
-        if file.exists()
-        else {"run": run, "evaluations": []}
-    )
-    if found["run"]["provenance"] != run["provenance"]:
-        raise ValueError(
-            f"out: {file} is about another run ({found['run']['provenance']['command']}); use "
-            f"another file, or remove this one."
-        )
+    found = begin_results(file, checkpoint)
     others = [e for e in found["evaluations"] if questions(e) != questions(said)]
     found["evaluations"] = [*others, said]
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_bytes(file, json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def questions(evaluation: Mapping[str, Any]) -> list[Any]:
-    """What was asked: the seed of the samples, and of each row how many pairs and questions."""
-    return [evaluation["seed"], *((row["pairs"], row["total"]) for row in evaluation["results"])]
+    """What was asked: settings, and how many pairs in each row."""
+    names = "seed", "samples", "questions", "batch_size"
+    settings = [evaluation.get(name) for name in names]
+    return [*settings, *(row["pairs"] for row in evaluation["results"])]
 
 
 def exact_matches(result: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

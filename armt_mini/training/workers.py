@@ -37,7 +37,7 @@ class Workers:
     def check_alone(self, what: str) -> None:
         """Raise ValueError unless there is one process."""
         if self.size > 1:
-            raise ValueError(f"{what}: works in one process, got {self.size}; use 'compiled'.")
+            raise ValueError(f"{what}: works in one process, got {self.size}; use 'sequential'.")
 
     def part(self, batch: RetrievalBatch) -> RetrievalBatch:
         """This process's samples of a batch that all have drawn."""
