@@ -142,7 +142,7 @@ def add_train(command: ArgumentParser) -> None:
         "remember: every key comes once",
     )
     command.add_argument("--system", choices=RECIPES, default="layer-alone", help="what to train")
-    place = "where to save (default: runs/TASK-SYSTEM-seedSEED.safetensors)"
+    place = "where to save (default: runs/TASK-SYSTEM-seedSEED.safetensors, with what --set says)"
     command.add_argument("--out", type=Path, metavar="FILE", help=place)
     add_number(command, "seed", seed, "of weights and samples", 0)
     add_device(command)
@@ -269,7 +269,8 @@ def train_with(together: Workers, options: Namespace) -> None:
     if isinstance(model, LayerAlone) or device.type != "cpu":
         torch.set_num_threads(1)  # tensors here are small: two threads would wait for each other
     model.to(device)
-    name = f"{options.task}-{options.system}-seed{options.seed}.safetensors"
+    changes = "".join(f"-{name}={value}" for name, value in options.set or ())
+    name = f"{options.task}-{options.system}{changes}-seed{options.seed}.safetensors"
     file = options.out or Path("runs", name)
     if file.is_dir():
         raise ValueError(f"out: expected a file, {file} is a folder; name a file in it.")

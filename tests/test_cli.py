@@ -108,11 +108,12 @@ def test_options_reach_the_run():
 
 
 def test_any_setting_of_a_recipe_can_be_changed(capsys):
-    words = ["--system", "armt", *WHOLE, *QUICK, "--d-memory", "3", "--out", "a"]
+    words = ["--system", "armt", *WHOLE, *QUICK, "--d-memory", "3"]
     changes = ["nu=1", "feature_map=relu", "clip_gamma=false", "eps=0.5", "attention_std=null"]
     some, others = ["--set", *changes[:2]], ["--set", *changes[2:]]
     assert main(["train", "rewrite", *words, *some, *others]) == 0
-    config = read_checkpoint("a").about["config"]
+    named = "nu=1-feature_map=relu-clip_gamma=False-eps=0.5-attention_std=None"
+    config = read_checkpoint(f"runs/rewrite-armt-{named}-seed0.safetensors").about["config"]
     assert (config["nu"], config["feature_map"], config["eps"]) == (1, "relu", 0.5)
     assert config["clip_gamma"] is False
     assert config["attention_std"] is None

@@ -399,6 +399,7 @@ class SegmentRecurrence {
     /** the configuration under its names in Python: config.segment_length, config.rule, ... */
     this.config = config;
     this.weights = weights;
+    this.sizes = sizesOf(this.emptyStates());
   }
 
   /**
@@ -460,12 +461,16 @@ class SegmentRecurrence {
     if (tokens.length === 0 || wrong !== undefined) {
       throw new RangeError(`${name}: expected one or more of 0 to ${largest}, got ${wrong}.`);
     }
-    const sizes = (all) => all.map(({ dKey, dValue }) => `${dKey} × ${dValue}`).join(", ");
-    const expected = sizes(this.emptyStates());
-    if (sizes(states) !== expected) {
-      throw new RangeError(`states: expected sizes ${expected}, got ${sizes(states)}.`);
+    const sizes = sizesOf(states);
+    if (sizes !== this.sizes) {
+      throw new RangeError(`states: expected sizes ${this.sizes}, got ${sizes}.`);
     }
   }
+}
+
+/** The sizes of the memories, layer by layer, in words. */
+function sizesOf(states) {
+  return states.map(({ dKey, dValue }) => `${dKey} × ${dValue}`).join(", ");
 }
 
 // ---- armt: a GPT-2 with a memory in every layer -------------------------------------------------
