@@ -27,7 +27,7 @@ from armt_mini.training import checkpoints, loop
 from armt_mini.training.answers import PRECISIONS
 from armt_mini.training.evaluation import exact_match, pairs_remembered
 from armt_mini.training.recipes import RECIPES, has_keys, new_run
-from armt_mini.training.results import add_evaluation, begin_results
+from armt_mini.training.results import begin_results, save_results
 from armt_mini.training.workers import Workers, workers
 
 EXAMPLES = """
@@ -249,9 +249,8 @@ def train_with(together: Workers, options: Namespace) -> None:
     """`train` in one of several processes, of which the first one speaks."""
     is_whole = RECIPES[options.system]["system"] != "layer-alone"
     rewrite = options.task == "rewrite"
-    key_size = (
-        options.key_size if options.key_size is not None else (3 if is_whole and not rewrite else 1)
-    )
+    default = 3 if is_whole and not rewrite else 1
+    key_size = default if options.key_size is None else options.key_size
     task = AssociativeRetrieval(rewrite=rewrite, key_size=key_size, n_values=options.n_values)
     names = (name for name, *_ in (("pairs",), *STAGES, *TRAINING, *CHOICES, *SIZES))
     settings = {name: getattr(options, name) for name in names}
@@ -306,8 +305,8 @@ def evaluate(options: Namespace) -> None:
             f"questions: expected at most {possible[-1]}, unless --pairs names larger numbers of "
             f"pairs, got {options.questions}."
         )
-    if options.out:
-        begin_results(options.out, file)  # what cannot be added to is found out now
+    # What cannot be added to is found out now, not after all answers.
+    found = begin_results(options.out, file) if options.out else None
     model: Any = checkpoints.load_model(file)
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
         model.to(device := pick_device(options.device))
@@ -330,8 +329,8 @@ def evaluate(options: Namespace) -> None:
         name: getattr(options, name) for name in ("seed", "samples", "questions", "batch_size")
     }
     said |= {"results": rows, "provenance": checkpoints.provenance(device)}
-    if options.out:
-        add_evaluation(options.out, file, said)
+    if found is not None:
+        save_results(options.out, found, said)
     if options.json:
         print(json.dumps(said, indent=2))
         return

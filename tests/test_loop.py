@@ -12,6 +12,7 @@ from armt_mini.training.answers import Answers
 from armt_mini.training.checkpoints import read_checkpoint
 from armt_mini.training.gradients import Gradients
 from armt_mini.training.loop import History, Stage, TrainingConfig
+from armt_mini.training.resume import save_run
 from armt_mini.training.workers import Workers
 
 # Stages
@@ -32,6 +33,24 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
     content = (tmp_path / "file").read_bytes()
     run(checkpoint=tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == content
+
+
+def test_a_run_that_was_killed_after_its_last_step_is_finished_by_the_next(tmp_path, monkeypatch):
+    def killed(path, model, optimiser, *rest):
+        if optimiser is not None:
+            save_run(path, model, optimiser, *rest)
+
+    monkeypatch.setattr(loop, "save_run", killed)
+    run(config=recipe(checkpoint_every=19), checkpoint=tmp_path / "file")
+    monkeypatch.undo()
+
+    def has_moments():
+        tensors = read_checkpoint(tmp_path / "file").tensors
+        return len(tensors["history.loss"]) == 19 and any("optimiser." in name for name in tensors)
+
+    assert has_moments()
+    run(checkpoint=tmp_path / "file")
+    assert not has_moments()
 
 
 @pytest.mark.parametrize(

@@ -192,8 +192,7 @@ def train(
     gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
     if config.schedule == "captured":
         gradients = CapturedGradients(gradients)
-    done = len(history)
-    steps = done + history.steps_left(config.stages)
+    steps = len(history) + history.steps_left(config.stages)
     with (
         tensor_float_32(config.precision != "float32"),
         interrupt_between_steps() as is_interrupted,
@@ -216,8 +215,8 @@ def train(
         except FloatingPointError:
             save()
             raise
-    if not exists or len(history) > done:
-        save(is_finished=True)  # else it stays the file that it is
+    if optimiser.state:  # a finished run has none, and stays the file that it is
+        save(is_finished=True)
     return history
 
 

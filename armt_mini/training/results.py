@@ -93,15 +93,12 @@ def begin_results(file: str | Path, checkpoint: str | Path) -> dict[str, Any]:
     return found
 
 
-def add_evaluation(file: str | Path, checkpoint: str | Path, said: Mapping[str, Any]) -> None:
-    """Add what `evaluate --json` says to the results file of a run; a repetition takes its place.
-
-    Raises what `begin_results` does, and leaves the file as it is.
-    """
-    found = begin_results(file, checkpoint)
+def save_results(file: str | Path, found: Mapping[str, Any], said: Mapping[str, Any]) -> None:
+    """Write what `begin_results` found, and what `evaluate --json` says; a repetition takes the
+    place of what it repeats."""
     others = [e for e in found["evaluations"] if questions(e) != questions(said)]
-    found["evaluations"] = [*others, said]
-    write_bytes(file, json.dumps(found, indent=1, ensure_ascii=False).encode() + b"\n")
+    whole = {**found, "evaluations": [*others, said]}
+    write_bytes(file, json.dumps(whole, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
 def questions(evaluation: Mapping[str, Any]) -> list[Any]:
