@@ -118,6 +118,16 @@ def test_the_learning_rate_falls_in_the_last_stage_only():
     assert falling == pytest.approx([0.1, 0.0875, 0.075, 0.0625])
 
 
+def test_the_learning_rate_rises_in_the_first_stage_only():
+    stages = [Stage(n_pairs=(1, 1), max_steps=5), Stage(n_pairs=(1, 1), max_steps=4)]
+    config = recipe(stages=stages, learning_rate=0.1, final_lr=0.5, warmup=4)
+    rising = [config.stage_learning_rate(0, steps) for steps in range(5)]
+    assert rising == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+    assert config.stage_learning_rate(1, 0) == 0.1
+    alone = recipe(stages=stages[:1], learning_rate=0.1, final_lr=0.5, warmup=4)
+    assert alone.stage_learning_rate(0, 1) == pytest.approx(0.05 * 0.9)
+
+
 def test_every_step_is_made_with_the_learning_rate_of_its_place_in_the_stages(monkeypatch):
     made, update = [], torch.optim.AdamW.step
 
@@ -266,6 +276,7 @@ def test_more_pairs_than_keys_is_an_error_before_the_first_step(monkeypatch):
         (lambda: recipe(checkpoint_every=0), "checkpoint_every: expected at least 1"),
         (lambda: recipe(learning_rate=-1.0), "learning_rate: expected at least 0"),
         (lambda: recipe(final_lr=-1.0), "final_lr: expected at least 0"),
+        (lambda: recipe(warmup=-1), "warmup: expected at least 0"),
         (lambda: recipe(weight_decay=-1.0), "weight_decay: expected at least 0"),
         (lambda: recipe(clip_norm=-1.0), "clip_norm: expected at least 0"),
         (lambda: recipe(seed=-1), "seed: expected at least 0"),

@@ -28,6 +28,21 @@ def test_the_papers_tasks_are_the_curricula_of_a_whole_model():
     assert [stage.until for stage in remember.stages] == [0.985] * 7 + [1.01]
 
 
+@pytest.mark.parametrize("system", ["rmt", "rmt-32", "prmt"])
+def test_the_baselines_that_learn_slowly_are_not_given_less_to_read(system):
+    def read(name):
+        stages = new_run(name, TASK)[1].stages
+        return sum(stage.n_pairs[1] * stage.max_steps for stage in stages)
+
+    assert read("armt") <= read(system) <= 1.35 * read("armt")
+
+
+@pytest.mark.parametrize("system", ["armt", "rmt", "rmt-32", "prmt", "mamba"])
+def test_every_system_has_about_half_a_million_weights(system):
+    model, _ = new_run(system, TASK)
+    assert sum(weight.numel() for weight in model.parameters()) == pytest.approx(500_000, rel=0.05)
+
+
 def test_stages_have_limits_of_their_own_or_one_for_all():
     pairs = [(2, 2), (3, 5)]
     _, training = new_run("armt", TASK, pairs=pairs, steps=[7, 9], until=0.5)

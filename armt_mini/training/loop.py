@@ -57,17 +57,19 @@ class Stage:
 class TrainingConfig:
     """A recipe. Optimiser: AdamW with the gradient's norm clipped.
 
-    final_lr: the learning rate falls on a straight line towards this part of itself in the last
-    stage. n_questions: keys asked of each memory (at most as many as there are pairs; None: every
-    pair's). seed: of the samples; the model has its own. checkpoint_every: steps between two
-    checkpoints. schedule, precision, recompute, backprop: see `Answers`; with schedule "captured"
-    a step is played from CUDA graphs; but for precision "float32", products of float32 matrices are
-    taken in TF32. Raises ValueError for numbers out of range.
+    warmup: steps of the first stage over which the learning rate rises to its full size. final_lr:
+    it falls on a straight line towards this part of itself in the last stage. n_questions: keys
+    asked of each memory (at most as many as there are pairs; None: every pair's). seed: of the
+    samples; the model has its own. checkpoint_every: steps between two checkpoints. schedule,
+    precision, recompute, backprop: see `Answers`; with schedule "captured" a step is played from
+    CUDA graphs; but for precision "float32", products of float32 matrices are taken in TF32. Raises
+    ValueError for numbers out of range.
     """
 
     stages: Sequence[Stage]
     batch_size: int = 64
     learning_rate: float = 1e-3
+    warmup: int = 0
     final_lr: float = 1.0
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 1e-3
@@ -84,15 +86,18 @@ class TrainingConfig:
         check_at_least(1, stages=len(self.stages))
         check_count(batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
+        check_at_least(0, warmup=self.warmup)
         check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
         check_count(n_questions=self.n_questions)
 
     def stage_learning_rate(self, index: int, steps: int) -> float:
         """The learning rate after so many steps of stage number `index`."""
-        if index < len(self.stages) - 1:
-            return self.learning_rate
-        done = steps / self.stages[index].max_steps
-        return self.learning_rate * (1 - done * (1 - self.final_lr))
+        rate = self.learning_rate
+        if index == 0 and steps < self.warmup:
+            rate *= (steps + 1) / self.warmup
+        if index == len(self.stages) - 1:
+            rate *= 1 - steps / self.stages[index].max_steps * (1 - self.final_lr)
+        return rate
 
 
 @dataclass

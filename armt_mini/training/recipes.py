@@ -25,6 +25,14 @@ REMEMBER: dict[str, Any] = {
     "steps": [2000, 400, 400, 300, 300, 300, 300, 900],
     "until": [0.985] * 7 + [NEVER],
 }
+# RMT and PRMT take thousands of steps for what others learn in hundreds, and climb step by step.
+# If no stage ends early, they read a third more pairs than the others.
+SMALL_STEPS: dict[str, Any] = {
+    "pairs": [(n, n) for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 50)],
+    "steps": [8000, 3000, 2000, 1500, 1200, 1000, 800, 600, 500, 1500],
+    "until": [0.98] * 9 + [NEVER],
+    "warmup": 1000, "n_heads": 4, "n_memory_tokens": 4, "d_mlp": 224,
+}  # fmt: skip
 # Every other name is a field of the model's configuration or of TrainingConfig. Whole models get
 # larger initial scales than GPT-2's: with those they stay on a plateau at two pairs (LOG.md).
 WHOLE_MODEL: dict[str, Any] = {
@@ -49,9 +57,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "armt-deltanet": WHOLE_ARMT | {"rule": "deltanet"},
     "armt-fading": WHOLE_ARMT | {"rule": "gamma", "retention": 0.99},
     "armt-deltanet-fading": WHOLE_ARMT | {"rule": "deltanet", "retention": 0.99},
-    "rmt": WHOLE_MODEL | {"system": "rmt"},
-    "rmt-32": WHOLE_MODEL | {"system": "rmt", "n_memory_tokens": 32},
-    "prmt": WHOLE_MODEL | {"system": "prmt"},
+    "rmt": WHOLE_MODEL | SMALL_STEPS | {"system": "rmt"},
+    "rmt-32": WHOLE_MODEL | SMALL_STEPS | {"system": "rmt", "n_memory_tokens": 32},
+    "prmt": WHOLE_MODEL | SMALL_STEPS | {"system": "prmt"},
     "mamba": WHOLE_MODEL | {"system": "mamba", "d_state": 32},
     "layer-alone": LAYER_ALONE | {"rule": "gamma"},
     "layer-alone-no-gamma": LAYER_ALONE | {"rule": "delta"},
