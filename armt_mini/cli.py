@@ -69,8 +69,8 @@ SIZES = (
     ("d_mlp", int, "of a whole model (default: 128; rmt and prmt: 224)"),
     ("d_memory", int, "keys of the memory before the feature map (default: 32; layer-alone: 8)"),
     ("n_layers", int, "of a whole model (default: 4)"),
-    ("n_heads", int, "of a whole model (default: 8; rmt and prmt: 4)"),
-    ("n_memory_tokens", int, "of a whole model (default: 1; rmt and prmt: 4)"),
+    ("n_heads", int, "of a whole model (default: 8)"),
+    ("n_memory_tokens", int, "of a whole model (default: 1; rmt and prmt: 16)"),
 )
 DEFAULT_PAIRS = (2, 4, 8, 16, 50, 100, 200)  # that `evaluate` asks
 # An error of the package begins with an argument's name. Options have the same, but for these.

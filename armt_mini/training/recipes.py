@@ -25,13 +25,14 @@ REMEMBER: dict[str, Any] = {
     "steps": [2000, 400, 400, 300, 300, 300, 300, 900],
     "until": [0.985] * 7 + [NEVER],
 }
-# RMT and PRMT take thousands of steps for what others learn in hundreds, and climb step by step.
-# If no stage ends early, they read a third more pairs than the others.
+# RMT and PRMT leave the plateau after thousands of steps of many samples, and climb step by step
+# (LOG.md). They read as many segments one after another as the others, each in four times as many
+# samples.
 SMALL_STEPS: dict[str, Any] = {
     "pairs": [(n, n) for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 50)],
-    "steps": [8000, 3000, 2000, 1500, 1200, 1000, 800, 600, 500, 1500],
+    "steps": [4000, 1500, 1000, 800, 800, 800, 800, 600, 500, 1000],
     "until": [0.98] * 9 + [NEVER],
-    "warmup": 1000, "n_heads": 4, "n_memory_tokens": 4, "d_mlp": 224,
+    "batch_size": 256, "n_questions": 16, "warmup": 1000, "n_memory_tokens": 16, "d_mlp": 224,
 }  # fmt: skip
 # Every other name is a field of the model's configuration or of TrainingConfig. Whole models get
 # larger initial scales than GPT-2's: with those they stay on a plateau at two pairs (LOG.md).
