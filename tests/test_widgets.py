@@ -234,6 +234,10 @@ class TestAskModel:
         with pytest.raises(ValueError, match=r"^checkpoints: expected one or two, got 3"):
             AskModel({"a": "", "b": "", "c": ""})
 
+    def test_a_system_that_no_page_computes_is_an_error(self):
+        with pytest.raises(ValueError, match=r"^system of rewrite-rmt-seed0: .*; got 'rmt'"):
+            AskModel({"RMT": "rewrite-rmt-seed0"})
+
     def test_models_of_unequal_depth_stand_side_by_side(self):
         lab = AskModel({"layer": "rewrite-layer-alone", **POCKET}, n_read=8, erased=2)
         found = lab.experiment()

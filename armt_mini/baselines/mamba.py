@@ -20,7 +20,7 @@ from armt_mini.checks import check_fields, check_type, states_to_begin
 from armt_mini.segment_recurrence import Output
 from armt_mini.shapes import Float, Int
 
-CHUNK = 256  # tokens that are read at once: the states after all of them lie in memory together
+CHUNK = 32  # tokens that are read at once: few enough that what a layer computes stays in a cache
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import armt_mini as am
 from armt_mini import figures
+from armt_mini.checks import check_one_of
 from armt_mini.memory_state import MemoryState
 from armt_mini.tasks.associative_retrieval import END, N_DIGITS, QUERY, SEPARATOR
 from armt_mini.widgets.base import Widget
@@ -53,7 +54,7 @@ class AskModel(Widget):
     models = traitlets.List(help="name and file of each model").tag(sync=True)
 
     def __init__(self, checkpoints: dict[str, str], **settings: Any) -> None:
-        """Raises ValueError for a checkpoint that is not shipped, and unless there are 1 or 2."""
+        """Raises ValueError unless there are one or two, shipped, of systems a page computes."""
         if not 1 <= len(checkpoints) <= 2:
             raise ValueError(f"checkpoints: expected one or two, got {len(checkpoints)}.")
         super().__init__(checkpoints=checkpoints, **settings)
@@ -159,6 +160,7 @@ def in_16_bits(name: str) -> tuple[Any, bytes]:
     from armt_mini.training.checkpoints import WEIGHTS, describe_model
 
     model = am.from_pretrained(name)
-    weights = {WEIGHTS + key: weight.half() for key, weight in model.state_dict().items()}
     about = describe_model(model)
+    check_one_of(f"system of {name}", about["system"], ("armt", "layer-alone"))
+    weights = {WEIGHTS + key: weight.half() for key, weight in model.state_dict().items()}
     return model.half().double(), save(weights, {"about": json.dumps(about)})
