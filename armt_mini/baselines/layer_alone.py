@@ -73,18 +73,26 @@ class LayerAlone(nn.Module):
                 f"tokens: expected whole pairs of 4 tokens (key size 1), got {tokens.shape[1]} "
                 f"tokens; longer keys need a whole model such as ARMT."
             )
-        pairs = tokens.unflatten(1, (-1, 4))  # (batch, length) -> (batch, pairs, 4)
-        memory_tokens = self.key_embedding[pairs[:, :, 0]] + self.value_embedding[pairs[:, :, 2]]
-        keys = self.config.features(memory_tokens @ self.key_weight)  # (batch, pairs, d_key)
-        values = memory_tokens @ self.value_weight  # (batch, pairs, d_model)
-        strengths = torch.sigmoid(memory_tokens @ self.strength_weight + self.strength_bias)
+        written = self.keys_values_strengths(tokens.unflatten(1, (-1, 4)))
         (state,), c = states, self.config
         options = (c.rule, c.eps, c.clip_gamma, c.detach_gamma)
-        for key, value, strength in zip(
-            keys.split(1, 1), values.split(1, 1), strengths.squeeze(-1).split(1, 1), strict=True
-        ):
+        one_by_one = zip(*(part.split(1, 1) for part in written), strict=True)
+        for key, value, strength in one_by_one:
             state = store(fade(state, c.retention), key, value, strength, *options)
         return [state]
+
+    def keys_values_strengths(
+        self, pairs: Int[Tensor, "batch pairs 4"]
+    ) -> tuple[
+        Float[Tensor, "batch pairs d_key"],
+        Float[Tensor, "batch pairs d_model"],
+        Float[Tensor, "batch pairs"],
+    ]:
+        """φ(k), v and β of the memory token that every pair becomes."""
+        memory_tokens = self.key_embedding[pairs[:, :, 0]] + self.value_embedding[pairs[:, :, 2]]
+        keys = self.config.features(memory_tokens @ self.key_weight)
+        strengths = torch.sigmoid(memory_tokens @ self.strength_weight + self.strength_bias)
+        return keys, memory_tokens @ self.value_weight, strengths.squeeze(-1)
 
     def ask(
         self, questions: Int[Tensor, "batch questions 2"], states: list[MemoryState]

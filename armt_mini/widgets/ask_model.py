@@ -24,6 +24,7 @@ from armt_mini.widgets.draws import uniforms
 
 N_MOST = {1: 200}  # pairs, by number of layers
 N_MOST_OF_DEEPER = 64  # a page computes a hundred times as long for each
+COMPUTED = ("armt", "layer-alone")  # systems that engine.js knows
 COLOURS = (figures.BLUE, figures.VERMILION)
 
 
@@ -161,6 +162,6 @@ def in_16_bits(name: str) -> tuple[Any, bytes]:
 
     model = am.from_pretrained(name)
     about = describe_model(model)
-    check_one_of(f"system of {name}", about["system"], ("armt", "layer-alone"))
+    check_one_of(f"system of {name}", about["system"], COMPUTED)
     weights = {WEIGHTS + key: weight.half() for key, weight in model.state_dict().items()}
     return model.half().double(), save(weights, {"about": json.dumps(about)})
