@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from armt_mini.associative_layer import associative_layer, memory_weights, read_memory
-from armt_mini.captured_schedule import check_gpu, compiled, groups, recording_of
+from armt_mini.captured_schedule import groups, recording_of
 from armt_mini.configuration import ARMTConfig
 from armt_mini.diagonal_schedule import LayerStep, read_diagonally
+from armt_mini.gpu import check_gpu, compiled
 from armt_mini.memory_state import MemoryState
 from armt_mini.segment_recurrence import Layer, SegmentRecurrence
 from armt_mini.transformer_block import Initial, transformer_block

@@ -36,45 +36,30 @@ def read_diagonally(
     a short one. use: called with what leaves the last layer, segment by segment. whole: all layers
     compute in every step, those without a segment on zeros, in vain; compiled code likes one shape.
     """
-    n_layers, stacked = len(states), stack(states)
-    waiting: list[Tensor | None] = [None] * n_layers  # in front of each layer
+    n_layers, stacked = len(states), MemoryState(*map(torch.stack, zip(*states, strict=True)))
+    waiting: dict[int, Tensor] = {}  # what enters each layer that has a segment
     for segment in chain(segments, repeat(None, n_layers - 1)):
-        waiting = [segment, *waiting[:-1]]
-        some = [hidden for hidden in waiting if hidden is not None]
-        if not some:
-            continue  # there was no segment at all
-        first = next(layer for layer in range(n_layers) if waiting[layer] is not None)
-        last = first + len(some)  # segments follow one another: so do the layers they are in
-        start, end = (0, n_layers) if whole else (first, last)
-        entering = [torch.zeros_like(some[0]) if h is None else h for h in waiting[start:end]]
-        of_some = {name: cut(weight, start, end) for name, weight in weights.items()}
-        state = MemoryState(*(cut(part, start, end) for part in stacked))
-        hidden, state = layer(of_some, torch.stack(entering), state)
-        hidden, *parts = (cut(part, first - start, last - start) for part in (hidden, *state))
-        stacked = put_in(stacked, first, last, MemoryState(*parts))
-        waiting[first:last] = hidden.unbind()
+        if segment is not None:
+            waiting[0] = segment
+        if not waiting:
+            break  # there was no segment at all
+        first, last = min(waiting), max(waiting) + 1  # segments follow one another without a gap
+        layers = range(n_layers) if whole else range(first, last)
+        entering = [
+            waiting[i] if i in waiting else torch.zeros_like(waiting[first]) for i in layers
+        ]
+        some, state = weights, stacked
+        if len(layers) < n_layers:  # slices of all would add steps to the gradient
+            some = {name: weight[first:last] for name, weight in weights.items()}
+            state = MemoryState(*(part[first:last] for part in stacked))
+        hidden, state = layer(some, torch.stack(entering), state)
+        if len(waiting) < n_layers:  # layers without a segment keep their states
+            new = slice(first - layers.start, last - layers.start)
+            pairs = zip(stacked, state, strict=True)
+            parts = (torch.cat([old[:first], part[new], old[last:]]) for old, part in pairs)
+            state = MemoryState(*parts)
+        stacked = state
+        waiting = {i + 1: h for i, h in zip(layers, hidden.unbind(), strict=True) if i in waiting}
         if last == n_layers:
-            use(hidden[-1])
-    return unstack(stacked)
-
-
-def stack(states: list[MemoryState]) -> MemoryState:
-    """The states of all layers as one, with the layers first."""
-    return MemoryState(*(torch.stack(parts) for parts in zip(*states, strict=True)))
-
-
-def unstack(stacked: MemoryState) -> list[MemoryState]:
+            use(waiting.pop(n_layers))
     return [MemoryState(*parts) for parts in zip(*stacked, strict=True)]
-
-
-def cut(stacked: Tensor, first: int, last: int) -> Tensor:
-    """What belongs to layers first ≤ l < last. All of it as it is: a slice has its own gradient."""
-    return stacked if last - first == len(stacked) else stacked[first:last]
-
-
-def put_in(stacked: MemoryState, first: int, last: int, new: MemoryState) -> MemoryState:
-    """The states of all layers, with those of layers first ≤ l < last replaced."""
-    if last - first == len(stacked.normaliser):
-        return new
-    pairs = zip(stacked, new, strict=True)
-    return MemoryState(*(torch.cat([old[:first], part, old[last:]]) for old, part in pairs))

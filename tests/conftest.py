@@ -90,7 +90,7 @@ def recordable(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes CUDA graphs and compiled code possible: without a GPU, what is in them just runs."""
     if device == "cuda":
         return
-    from armt_mini import captured_schedule
+    from armt_mini import captured_schedule, gpu
     from armt_mini.training import gradients
 
     def graph_of(work: Callable, pool: None = None) -> tuple[Callable[[], None], Any]:
@@ -102,12 +102,12 @@ def recordable(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
         return play, results
 
-    captured_schedule.compiled.cache_clear()
+    gpu.compiled.cache_clear()
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(captured_schedule, "graph_of", graph_of)
     monkeypatch.setattr(gradients, "graph_of", graph_of)
-    monkeypatch.setattr(captured_schedule, "GRAPHS_ON", device)
+    monkeypatch.setattr(gpu, "GRAPHS_ON", device)
 
 
 @pytest.fixture

@@ -260,7 +260,8 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "the last diagonals begin one layer too early",
-        "diagonal_schedule.py", "old[:first], part, old[last:]", "part, old[len(part) :]",
+        "diagonal_schedule.py",
+        "old[:first], part[new], old[last:]", "part[new], old[last - first :]",
         "test_diagonal_schedule.py",
     ),
     PlantedError(
@@ -275,13 +276,13 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "a recording goes on from the states of the text before",
-        "captured_schedule.py", "            ours.copy_(theirs)\n", "            pass\n",
+        "captured_schedule.py", "            torch.stack(theirs, out=ours)\n", "            pass\n",
         "test_captured_schedule.py",
     ),
     PlantedError(
         "a stream drops the tokens of an unfinished segment",
         "training/streaming.py",
-        "self.unfinished = rest.clone()", "self.unfinished = rest[:, :0]",
+        "= start, rest.clone(), last", "= start, rest[:, :0], last",
         "test_streaming.py",
     ),
     PlantedError(

@@ -13,7 +13,7 @@ from test_diagonal_schedule import BOUNDED, SHAPES, read_on, sensible
 from test_equivalences import parts
 
 import armt_mini as am
-from armt_mini import captured_schedule
+from armt_mini import captured_schedule, gpu
 from armt_mini.associative_layer import associative_layer
 from armt_mini.captured_schedule import DIAGONALS, groups
 
@@ -107,7 +107,7 @@ def test_a_function_is_compiled_for_more_shapes_than_pytorch_allows_by_default(d
         return 2 * numbers
 
     with torch.compiler.config.patch(recompile_limit=8):
-        compiled = captured_schedule.compile_whole(twice, dynamic=False, backend="eager")
+        compiled = gpu.compile_whole(twice, dynamic=False, backend="eager")
         for n in range(12):
             assert compiled(torch.ones(n, device=device)).tolist() == [2.0] * n
 
@@ -144,7 +144,7 @@ def test_a_recording_does_not_keep_its_model(device, monkeypatch):
         # Stands for a graph, which knows addresses only.
         monkeypatch.setattr(torch, "compile", lambda diagonal, **options: diagonal)
         monkeypatch.setattr(captured_schedule, "graph_of", lambda work: (None, None))
-        monkeypatch.setattr(captured_schedule, "GRAPHS_ON", device)
+        monkeypatch.setattr(gpu, "GRAPHS_ON", device)
     with torch.no_grad():
         layer = partial(associative_layer, config=model.config)
         captured_schedule.recording_of(model, layer, model.empty_states(1))

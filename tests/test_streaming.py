@@ -155,6 +155,18 @@ def test_ctrl_c_in_the_last_segment_is_not_forgotten(read_at_once, ctrl_c, close
 
 
 @pytest.mark.dtypes("float32")
+def test_ctrl_c_while_the_end_is_read_waits_for_it(read_at_once, ctrl_c, close):
+    model, tokens, one_call = read_at_once()
+    stream, read_segment = am.Stream(model, batch=2), model.read_segment
+    stream.read([tokens])
+    model.read_segment = lambda *arguments: (ctrl_c(), read_segment(*arguments))[1]
+    with pytest.raises(KeyboardInterrupt):
+        stream.finish()
+    assert stream.n_read == LENGTH
+    close(stream.finish().logits, one_call.logits[:, -3:])
+
+
+@pytest.mark.dtypes("float32")
 def test_finish_reads_the_segments_that_an_interruption_has_left(read_at_once, ctrl_c, close):
     model, tokens, one_call = read_at_once()
 

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from armt_mini.captured_schedule import compiled
 from armt_mini.checks import check_count, check_one_of
+from armt_mini.gpu import compiled
 from armt_mini.shapes import Float, Int
 
 PRECISIONS = ("float32", "tf32", "bfloat16")

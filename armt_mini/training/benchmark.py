@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from armt_mini.armt import ARMT
 from armt_mini.baselines.mamba import library
 from armt_mini.checks import check_at_least, check_one_of
 from armt_mini.configuration import ARMTConfig
-from armt_mini.training.streaming import Stream, parts_of
+from armt_mini.training.streaming import Stream
 from armt_mini.transformer_block import transformer_block
 
 SIZES = {
@@ -281,9 +282,9 @@ def agreement(device: torch.device) -> dict[str, float]:
     found = {}
     for schedule in ("sequential", "diagonal", *(["compiled"] if on_cuda(device) else [])):
         out = model(tokens, model(tokens[:, :10], schedule=schedule).states, schedule=schedule)
-        loss = out.logits.square().mean() + sum(p.square().mean() for p in parts_of(out.states))
+        loss = out.logits.square().mean() + sum(p.square().mean() for p in chain(*out.states))
         gradients = torch.autograd.grad(loss, list(model.parameters()))
-        found[schedule] = [out.logits, *parts_of(out.states)], list(gradients)
+        found[schedule] = [out.logits, *chain(*out.states)], list(gradients)
     values, gradients = found.pop("sequential")
     differences = {}
     for schedule, (other_values, other_gradients) in found.items():
@@ -293,7 +294,7 @@ def agreement(device: torch.device) -> dict[str, float]:
         with torch.no_grad():
             states = model(tokens[:, :10], schedule="captured").states
             out = model(tokens, states, schedule="captured")
-        differences["captured_values"] = difference([out.logits, *parts_of(out.states)], values)
+        differences["captured_values"] = difference([out.logits, *chain(*out.states)], values)
     return differences
 
 

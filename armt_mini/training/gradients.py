@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from armt_mini.captured_schedule import graph_of
+from armt_mini.gpu import graph_of
 from armt_mini.tasks.associative_retrieval import RetrievalBatch
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from armt_mini.captured_schedule import check_gpu, tensor_float_32
 from armt_mini.checks import check_at_least, check_count, check_type
+from armt_mini.gpu import check_gpu, tensor_float_32
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval, RetrievalBatch
 from armt_mini.training.answers import Answers
 from armt_mini.training.gradients import CapturedGradients, Gradients, Measures

@@ -56,61 +56,46 @@ class Stream:
 
     @torch.no_grad()
     def read(
-        self, blocks: Iterable[Tensor], *, progress: bool = False, n_tokens: int | None = None
+        self,
+        blocks: Iterable[Tensor],
+        is_end: bool = False,
+        *,
+        progress: bool = False,
+        n_tokens: int | None = None,
     ) -> None:
         """Read blocks of tokens, (batch, any length) each, on any device.
 
+        is_end: the text ends with them, also inside a segment; what is read later begins a new one.
         progress: show a bar; n_tokens: in all blocks, if known, for the time that is left. Ctrl-C,
         an error in the blocks and one that they raise end the reading between two segments: what
         came before is read, and the stream can go on or be saved. After any other error, and after
         a second Ctrl-C, it is as it was before the call: give it the same blocks again. Raises
         ValueError or TypeError for a block that does not fit.
         """
-        length, blocks = self.model.config.segment_length, iter(blocks)
-        rest, failure = self.unfinished, None
+        config, found, failure = self.model.config, {}, None
+        start, rest, last = self.n_read, self.unfinished, self.last
+        batch, length, vocab_size = len(rest), config.segment_length, config.vocab_size
         n_segments = None if n_tokens is None else (rest.shape[1] + n_tokens) // length
 
         def segments() -> Iterator[Tensor]:
             nonlocal rest, failure
             try:
                 for block in chain([rest[:, :0]], blocks):  # an interruption may leave segments
-                    rest = torch.cat([rest, self.checked(block)], dim=1)
+                    check_type("block", block, Tensor)
+                    if block.shape != (batch, 0):
+                        check_tokens("block", block, (batch, "length"), vocab_size, block.device)
+                        rest = torch.cat([rest, block.to(rest.device, non_blocking=True)], dim=1)
                     while rest.shape[1] >= length:
                         if is_interrupted():
-                            raise KeyboardInterrupt
+                            return
                         segment, rest = rest[:, :length], rest[:, length:]
                         show(n_segments, "")
                         yield segment
+                if is_end and rest.shape[1]:
+                    segment, rest = rest, rest[:, :0]
+                    yield segment
             except BaseException as error:  # raised again when all that has begun is finished
                 failure = error
-
-        with (
-            interrupt_between_steps() as is_interrupted,
-            progress_bar(progress, 0, n_segments, "reading", "tokens", length) as show,
-        ):
-            self.take(segments(), self.schedule)
-            if failure is None and is_interrupted():
-                failure = KeyboardInterrupt()
-        self.unfinished = rest.clone()  # a view would keep its whole block
-        if failure is not None:
-            raise failure
-
-    @torch.no_grad()
-    def finish(self) -> Output:
-        """Read the tokens of an unfinished segment, as the end of the text.
-
-        Returns the logits of the last segment, (batch, its length, vocab_size), and the states
-        after it. A stream that is read further begins a new segment, as another call would.
-        """
-        self.read([])
-        if self.unfinished.shape[1]:
-            self.take([self.unfinished], "sequential")
-            self.unfinished = self.unfinished[:, :0]
-        return Output(self.model.logits(self.last), self.states)
-
-    def take(self, segments: Iterable[Tensor], schedule: str) -> None:
-        """Read segments, and note the logits of the positions that are in them."""
-        start, last, found = self.n_read, self.last, {}
 
         def use(hidden: Tensor) -> None:
             nonlocal start, last
@@ -120,25 +105,34 @@ class Stream:
                 found[position] = self.model.logits(hidden[:, position - start])
             start = end
 
-        self.states = self.model.read_segments(segments, self.states, use, schedule)
-        self.n_read, self.last = start, last.clone()
-        self.found |= found
+        with (
+            interrupt_between_steps() as is_interrupted,
+            progress_bar(progress, 0, n_segments, "reading", "tokens", length) as show,
+        ):
+            self.states = self.model.read_segments(segments(), self.states, use, self.schedule)
+            # Copies: what they are cut from would be kept, or overwritten.
+            self.n_read, self.unfinished, self.last = start, rest.clone(), last.clone()
+            self.found |= found
+            if failure or is_interrupted():
+                raise failure or KeyboardInterrupt
 
-    def checked(self, block: Tensor) -> Tensor:
-        """A block, on the model's device."""
-        check_type("block", block, Tensor)
-        shape, vocab_size = (len(self.unfinished), "length"), self.model.config.vocab_size
-        if block.shape == (len(self.unfinished), 0):
-            return self.unfinished[:, :0]
-        check_tokens("block", block, shape, vocab_size, block.device)
-        return block.to(self.unfinished.device, non_blocking=True)
+    @torch.no_grad()
+    def finish(self) -> Output:
+        """Read the tokens of an unfinished segment, as the end of the text.
+
+        Returns the logits of the last segment, (batch, its length, vocab_size), and the states
+        after it. A stream that is read further begins a new segment, as another call would.
+        """
+        self.read([], is_end=True)
+        return Output(self.model.logits(self.last), self.states)
 
     def save(self, path: str | Path) -> None:
         """Write all that is needed to go on to a safetensors file, all or nothing."""
         tensors = {"unfinished": self.unfinished, "last": self.last}
         tensors |= {f"found.{position}": logits for position, logits in self.found.items()}
+        parts = chain(*(state if isinstance(state, tuple) else [state] for state in self.states))
         # Copies: the layers of an empty memory share one.
-        tensors |= {f"states.{i}": part.clone() for i, part in enumerate(parts_of(self.states))}
+        tensors |= {f"states.{i}": part.clone() for i, part in enumerate(parts)}
         about = {"n_read": self.n_read, "positions": self.positions, **fingerprint(self.model)}
         write_tensors(path, tensors, about)
 
@@ -169,14 +163,9 @@ class Stream:
         return stream
 
 
-def parts_of(states: list[Any]) -> list[Tensor]:
-    """All tensors of a model's states, in order."""
-    return [part for state in states for part in (state if isinstance(state, tuple) else (state,))]
-
-
 def fingerprint(model: Any) -> dict[str, Any]:
     """What a stream depends on: system, configuration and weights."""
     digest = hashlib.sha256()
     for weight in model.state_dict().values():
-        digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(weight.cpu().contiguous().view(torch.uint8).numpy())
     return {**describe_model(model), "weights": digest.hexdigest()}
