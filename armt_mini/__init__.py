@@ -2,7 +2,7 @@
 
 Read the modules in this order: feature_maps, memory_state, linear_attention, delta_rule,
 gamma_correction, update_rules, configuration, transformer_block, associative_layer,
-segment_recurrence, diagonal_schedule, gpu, captured_schedule, armt.
+diagonal_schedule, gpu, captured_schedule, segment_recurrence, armt.
 Importing the package needs torch and numpy only.
 """
 

@@ -6,19 +6,11 @@ first layer are the same learned embeddings in every segment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from itertools import chain
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from armt_mini.associative_layer import associative_layer, memory_weights, read_memory
-from armt_mini.captured_schedule import groups, recording_of
 from armt_mini.configuration import ARMTConfig
-from armt_mini.diagonal_schedule import LayerStep, read_diagonally
-from armt_mini.gpu import check_gpu, compiled
 from armt_mini.memory_state import MemoryState
 from armt_mini.segment_recurrence import Layer, SegmentRecurrence
 from armt_mini.transformer_block import Initial, transformer_block
@@ -60,41 +52,6 @@ class ARMT(SegmentRecurrence):
         memory_tokens = self.memory_embedding + memory_positions
         memory_tokens = memory_tokens.expand(*tokens.shape[:-1], -1, -1)
         return torch.cat([self.embed(tokens), memory_tokens], dim=-2)
-
-    def read_segments(
-        self,
-        segments: Iterable[Tensor],
-        states: list[MemoryState],
-        use: Callable[[Tensor], Any],
-        schedule: str = "sequential",
-    ) -> list[MemoryState]:
-        if schedule == "sequential":
-            return super().read_segments(segments, states, use)
-        short = []  # a last segment of another length fits into no diagonal
-        layer: LayerStep = partial(associative_layer, config=self.config)
-        if schedule == "compiled":
-            check_gpu(schedule, self.token_embedding.device)
-            layer = partial(compiled(associative_layer), config=self.config)
-
-        def full() -> Iterator[Tensor]:
-            for tokens in segments:
-                if tokens.shape[1] == self.config.segment_length:
-                    yield tokens
-                else:
-                    short.append(tokens)
-
-        def leaving(hidden: Tensor) -> None:
-            use(hidden[:, : self.config.segment_length])
-
-        if schedule == "captured":
-            states = recording_of(self, layer, states).read(full(), states, leaving)
-        else:
-            entering = chain.from_iterable(
-                self.with_memory_tokens(torch.stack(group)).unbind() for group in groups(full())
-            )
-            weights, whole = dict(self.layers), schedule == "compiled"
-            states = read_diagonally(layer, weights, entering, states, leaving, whole)
-        return super().read_segments(short, states, use)
 
     def read_questions(
         self, layers: list[Layer], questions: Tensor, states: list[MemoryState]

@@ -17,11 +17,51 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from armt_mini.diagonal_schedule import LayerStep
-from armt_mini.gpu import check_gpu, compile_whole, graph_of, tensor_float_32
+from armt_mini.associative_layer import associative_layer
+from armt_mini.diagonal_schedule import LayerStep, read_diagonally
+from armt_mini.gpu import check_gpu, compile_whole, compiled, graph_of, tensor_float_32
 from armt_mini.memory_state import MemoryState
 
 DIAGONALS = 8  # in the longer graph: to start one takes some microseconds, whatever is in it
+
+
+def read_in_diagonals(
+    model: Any,
+    segments: Iterable[Tensor],
+    states: list[MemoryState],
+    use: Callable[[Tensor], Any],
+    schedule: str,
+) -> list[MemoryState]:
+    """`read_segments` of an ARMT in the order "diagonal", or the same "compiled" or "captured".
+
+    Raises ValueError where nothing can be compiled or recorded.
+    """
+    if schedule != "diagonal":
+        check_gpu(schedule, states[0].normaliser.device)
+    length, short = model.config.segment_length, []
+
+    def full() -> Iterator[Tensor]:
+        for tokens in segments:
+            if tokens.shape[1] == length:
+                yield tokens
+            else:
+                short.append(tokens)  # the last one: it fits into no diagonal
+
+    def use_tokens(hidden: Tensor) -> None:
+        use(hidden[:, :length])
+
+    is_compiled = schedule == "compiled"
+    step = compiled(associative_layer) if is_compiled else associative_layer
+    layer: LayerStep = partial(step, config=model.config)
+    if schedule == "captured":
+        states = recording_of(model, layer, states).read(full(), states, use_tokens)
+    else:
+        entering = chain.from_iterable(
+            model.with_memory_tokens(torch.stack(group)).unbind() for group in groups(full())
+        )
+        weights = dict(model.layers)
+        states = read_diagonally(layer, weights, entering, states, use_tokens, is_compiled)
+    return model.read_segments(short, states, use)
 
 
 class Recording:
@@ -93,7 +133,6 @@ def recording_of(model: Any, layer: LayerStep, states: list[MemoryState]) -> Rec
     It takes the weights from where they lie: they may change in place, not move. Raises ValueError
     where nothing can be recorded.
     """
-    check_gpu("captured", states[0].normaliser.device)
     if torch.is_grad_enabled():
         raise ValueError(
             "schedule: 'captured' has no gradients; call the model under torch.no_grad(), or use "

@@ -66,6 +66,20 @@ def check_state(
         check_alike(f"state.{name}", tensor, dtype, device)
 
 
+def check_written(
+    state: MemoryState, keys: Tensor, values: Tensor, strengths: Tensor, eps: float
+) -> None:
+    """Raise ValueError or TypeError unless these can be written into this state; see `write`."""
+    check_shape("keys", keys, ("batch", "memory_tokens", "d_key"))
+    batch, memory_tokens, d_key = keys.shape
+    check_shape("values", values, (batch, memory_tokens, "d_value"))
+    check_shape("strengths", strengths, (batch, memory_tokens))
+    check_state(state, batch, d_key, values.shape[2], keys.dtype, keys.device)
+    check_alike("values", values, keys.dtype, keys.device)
+    check_alike("strengths", strengths, keys.dtype, keys.device)
+    check_at_least(0, eps=eps)
+
+
 def check_like(name: str, value: Any, pattern: Any, batch: int) -> None:
     """Raise ValueError or TypeError unless the value is built as the pattern, but for its batch.
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from armt_mini.captured_schedule import read_in_diagonals
 from armt_mini.checks import check_one_of, check_type, states_to_begin
 from armt_mini.configuration import RecurrentConfig
 from armt_mini.shapes import Float, Int
@@ -83,10 +84,12 @@ class SegmentRecurrence(nn.Module):
         use: Callable[[Tensor], Any],
         schedule: str = "sequential",
     ) -> list:
-        """Token segments, one after another; only the last may be short. The states after them.
+        """Read token segments, of which only the last may be short; the states after them.
 
         use: called with what leaves the last layer, segment by segment. Arguments are not checked.
         """
+        if schedule != "sequential":
+            return read_in_diagonals(self, segments, states, use, schedule)
         layers = self.unstacked()
         for segment in segments:
             hidden, states = self.read_segment(layers, segment, states)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from armt_mini.checks import check_alike, check_at_least, check_one_of, check_shape, check_state
+from armt_mini.checks import check_one_of, check_written
 from armt_mini.delta_rule import delta_write
 from armt_mini.gamma_correction import gamma_write
 from armt_mini.linear_attention import additive_write
@@ -36,14 +36,7 @@ def write(
 
     Raises ValueError for an unknown rule or sizes, TypeError for dtypes or devices that do not fit.
     """
-    check_shape("keys", keys, ("batch", "memory_tokens", "d_key"))
-    batch, memory_tokens, d_key = keys.shape
-    check_shape("values", values, (batch, memory_tokens, "d_value"))
-    check_shape("strengths", strengths, (batch, memory_tokens))
-    check_state(state, batch, d_key, values.shape[2], keys.dtype, keys.device)
-    check_alike("values", values, keys.dtype, keys.device)
-    check_alike("strengths", strengths, keys.dtype, keys.device)
-    check_at_least(0, eps=eps)
+    check_written(state, keys, values, strengths, eps)
     check_one_of("rule", rule, RULES)
     return store(state, keys, values, strengths, rule, eps, clip_gamma, detach_gamma)
 

@@ -5,7 +5,7 @@ import torch
 from test_equivalences import gradients, parts
 
 import armt_mini as am
-from armt_mini import armt
+from armt_mini import captured_schedule
 from armt_mini.associative_layer import associative_layer
 from armt_mini.diagonal_schedule import read_diagonally
 
@@ -82,7 +82,7 @@ def test_as_few_steps_as_there_are_diagonals(lively, draw_tokens, monkeypatch):
         sizes.append(len(hidden))
         return associative_layer(weights, hidden, state, config)
 
-    monkeypatch.setattr(armt, "associative_layer", counted)
+    monkeypatch.setattr(captured_schedule, "associative_layer", counted)
     model.memorise(draw_tokens(1, 25), schedule="diagonal")
     assert sizes == [1, 2, 3, 3, 3, 2, 1]  # five segments and three layers: 5 + 3 - 1
 

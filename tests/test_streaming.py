@@ -117,7 +117,7 @@ def test_ctrl_c_and_errors_lose_nothing(read_at_once, ctrl_c, close, schedule, s
         stream.read(blocks())
     read_segments, n_segments = model.read_segments, 0
 
-    def interrupted(segments, states, use, schedule):
+    def interrupted(segments, states, use, schedule="sequential"):
         def pressed():
             nonlocal n_segments
             for segment in segments:
