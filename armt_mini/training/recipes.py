@@ -27,7 +27,8 @@ REMEMBER: dict[str, Any] = {
 }
 # RMT and PRMT leave the plateau after thousands of steps of many samples, and climb step by step
 # (LOG.md). On Rewrite they read as many segments one after another as the others, each in four
-# times as many samples. On Remember they end at 50 pairs as well, and are not tried yet.
+# times as many samples. On Remember they end at 50 pairs as well: PRMT has half of them right by
+# then, RMT is not tried.
 SMALL_STEPS: dict[str, Any] = {
     "pairs": [(n, n) for n in (2, 3, 4, 6, 8, 12, 16, 24, 32, 50)],
     "steps": [4000, 1500, 1000, 800, 800, 800, 800, 600, 500, 1000],
