@@ -19,7 +19,7 @@ export IPYTHONDIR    := $(CURDIR)/$(VENV)/ipython
 unexport MPLBACKEND PYTHONPATH PYTHONHOME
 
 .DELETE_ON_ERROR:
-.PHONY: help book test check slow venv notebooks browser lock clean
+.PHONY: help book test check lint slow venv notebooks browser lock clean
 
 help:
 	@echo 'make book    the book as a web site, in $(SITE)/'
@@ -82,16 +82,23 @@ lock:
 
 # ---- the checks --------------------------------------------------------------------------------
 
-check: $(READY)
+UNIT_TESTS := $(BIN)/pytest -q -n auto --maxprocesses=4 -p no:nbmake --ignore=tests/browser \
+	    --cov=armt_mini --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+check: lint
+	$(UNIT_TESTS) -m 'not slow'
+
+# Also what is slow: several processes, the shipped models, the chapters, and the book's pages in a
+# browser.
+test: lint
+	$(UNIT_TESTS)
+	@$(MAKE) --no-print-directory browser
+
+lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/codespell
-	$(BIN)/pytest -q -n auto --maxprocesses=4 -p no:nbmake --ignore=tests/browser -m 'not slow' \
-	    --cov=armt_mini --cov-report=term-missing:skip-covered --cov-fail-under=95
-
-# Also what is slow: several processes, the chapters, the book, and its pages in a browser.
-test: check slow book browser
 
 slow: $(READY)
 	$(BIN)/pytest -q -p no:nbmake --ignore=tests/browser -m slow

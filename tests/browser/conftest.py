@@ -19,6 +19,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-gpu",
     "--disable-quic",
+    "--disable-smooth-scrolling",
     "--disable-sync",
     "--no-first-run",
 ]

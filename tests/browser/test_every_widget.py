@@ -1,7 +1,10 @@
 """Every widget of the built book: every control by mouse and by keyboard, reset, links."""
 
+import json
+import re
+
 import pytest
-from site_pages import WIDGET_PAGES, each_theme
+from site_pages import SITE, WIDGET_PAGES
 
 each_widget_page = pytest.mark.parametrize("name", WIDGET_PAGES)
 
@@ -92,21 +95,35 @@ def try_controls(page, widget):
             try_control(page, control)
 
 
+def move_controls(page, widget):
+    """Every control once, by keyboard, away from where it stands."""
+    for slider in widget.locator("input[type=range]").all():
+        at_end = slider.input_value() == slider.get_attribute("max")
+        slider.press("ArrowLeft" if at_end else "ArrowRight")
+    for choice in widget.locator("select").all():
+        last = choice.locator("option").last.get_attribute("value")
+        choice.press("Home" if choice.input_value() == last else "End")
+    for switch in widget.locator("input[type=checkbox]").all():
+        switch.press(" ")
+    for text in widget.locator("input[type=text]").all():
+        text.fill("3:7 11:2")
+    frame(page)
+
+
 def try_button(page, widget, name):
     """By mouse and by keyboard, from one state that is not the first: the same happens."""
     button, found = widget.get_by_role("button", name=name, exact=True), []
-    for press in (button.click, lambda: button.press("Enter"), lambda: button.press(" ")):
+    for press in (button.click, lambda: button.press("Enter")):
         widget.get_by_role("button", name="Reset").click()
         frame(page)  # a key moves a slider on from where it is drawn
-        for slider in widget.locator("input[type=range]").all():
-            slider.press("ArrowRight")
+        widget.locator("input[type=range]").first.press("ArrowRight")
         frame(page)
         before = shown(widget)
         press()
         frame(page)
         found.append(shown(widget))
         assert found[-1] != before
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 def buttons_of(widget):
@@ -135,7 +152,7 @@ def test_widgets_work_from_a_folder(open_page, name):
     with open_page(name, from_folder=True) as page:
         for widget in widgets_of(page):
             before = shown(widget)
-            try_controls(page, widget)
+            move_controls(page, widget)
             assert shown(widget) != before
 
 
@@ -143,10 +160,7 @@ def test_widgets_work_from_a_folder(open_page, name):
 def test_a_link_carries_the_state_of_every_widget(open_page, name):
     with open_page(name) as page:
         for widget in widgets_of(page):
-            try_controls(page, widget)
-            for switch in widget.locator("input[type=checkbox]").all():
-                switch.click()
-        frame(page)
+            move_controls(page, widget)
         page.wait_for_timeout(600)  # the address follows a quarter of a second later
         states, link = [shown(widget) for widget in widgets_of(page)], page.url
     assert "#" in link
@@ -154,16 +168,15 @@ def test_a_link_carries_the_state_of_every_widget(open_page, name):
         assert [shown(widget) for widget in widgets_of(page)] == states
 
 
-MODELS = (
-    """JSON.parse(document.querySelector('script[type$="widget-state+json"]').textContent).state"""
-)
+SCRIPT = r'<script type="application/vnd\.jupyter\.widget-{}\+json">(.*?)</script>'
 
 
 @each_widget_page
-def test_a_page_carries_no_widget_that_it_does_not_show(open_page, name):
-    with open_page(name) as page:
-        kinds = [model["model_name"] for model in page.evaluate(MODELS).values()]
-        assert kinds.count("AnyModel") == len(widgets_of(page))
+def test_a_page_carries_no_widget_that_it_does_not_show(name):
+    html = (SITE / name).read_text(encoding="utf-8")
+    stored, views = (re.findall(SCRIPT.format(kind), html, re.S) for kind in ("state", "view"))
+    kinds = [model["model_name"] for text in stored for model in json.loads(text)["state"].values()]
+    assert kinds.count("AnyModel") == len(views) > 0
 
 
 GIVEN_VALUES = "[name]:not([type=text])"  # a text may be anything; its widget says what is wrong
@@ -191,9 +204,8 @@ def test_a_wrong_link_changes_nothing(open_page, name):
 
 
 @each_widget_page
-@each_theme
-def test_print_shows_the_static_figure_instead(open_page, name, theme):
-    with open_page(name, theme) as page:
+def test_print_shows_the_static_figure_instead(open_page, name):
+    with open_page(name, "dark") as page:
         assert page.locator(".armt-static").count() == page.locator(".armt-widget").count()
         for part in (".armt-static", ".output:has(> .armt-static)"):
             assert not any(figure.is_visible() for figure in page.locator(part).all())

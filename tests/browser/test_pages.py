@@ -5,6 +5,8 @@ phone, light and dark, served and from a folder.  Run by `make test`, after `mak
 from html.parser import HTMLParser
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import pytest
+from axe_playwright_python.sync_playwright import Axe
 from site_pages import (
     CHAPTERS,
     ENTRY,
@@ -13,7 +15,6 @@ from site_pages import (
     WIDTHS,
     assert_none,
     each_page,
-    each_theme,
     settle,
     visit,
 )
@@ -46,10 +47,37 @@ WEIGHT = """() => [...performance.getEntriesByType('navigation'),
     .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
 
 
+# A page has thousands of coloured words of code: one of each kind is enough to judge.
+ONE_OF_EACH_KIND = """() => {
+    const kinds = new Set();
+    for (const word of document.querySelectorAll('.highlight pre span')) {
+        if (kinds.has(word.className) && !word.children.length) word.replaceWith(word.textContent);
+        else kinds.add(word.className);
+    }
+}"""
+
+# What axe would load ahead are style sheets, by addresses that are wrong in its own copy.
+AXE = {"resultTypes": ["violations"], "preload": False}
+
+
+def hard_to_use(page):
+    """What axe-core finds: can the page be read and used without a mouse, with a screen reader,
+    with weak eyes?  https://dequeuniversity.com/rules/axe/ explains every rule."""
+    page.evaluate(ONE_OF_EACH_KIND)
+    return [
+        f"{violation['id']} ({violation['impact']}): {' '.join(map(str, node['target']))}\n"
+        f"    {node['html'][:200]}\n    {node['failureSummary']}"
+        for violation in Axe().run(page, options=AXE).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
 @each_page
-@each_theme
-def test_page_is_whole(open_page, name, theme):
-    with open_page(name, theme) as page:
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_page_is_whole_light_and_for_everybody(open_page, name, theme, width):
+    with open_page(name, theme, width) as page:
+        assert page.evaluate(WEIGHT) < 6e6
         assert page.get_attribute("html", "data-theme") == theme
         assert_none("equations not typeset", page.evaluate(UNTYPESET_EQUATIONS))
         assert_none(
@@ -57,15 +85,11 @@ def test_page_is_whole(open_page, name, theme):
             'the metadata {"mystnb": {"image": {"alt": "..."}}})',
             page.evaluate(POOR_IMAGES),
         )
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
+        for some_width in WIDTHS:
+            page.set_viewport_size({"width": some_width, "height": 900})
             assert_none("wider than the page", page.evaluate(WIDER_THAN_THE_PAGE))
-
-
-@each_page
-def test_page_is_light(open_page, name):
-    with open_page(name) as page:
-        assert page.evaluate(WEIGHT) < 6e6
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_none("hard or impossible to use for some readers", hard_to_use(page))
 
 
 def test_book_opens_from_a_folder(browser):
