@@ -33,6 +33,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     request_queue_size = 128  # a page asks for thirty files at once; five would make it wait
 
+    def handle_error(self, request, client_address):
+        """Say nothing of a page closed before all had come: what a page misses, it says itself."""
+
 
 @pytest.fixture(scope="session")
 def address():
