@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from site_pages import SITE, WIDGET_PAGES
+from site_pages import SITE, WIDGET_PAGES, each_theme
 
 each_widget_page = pytest.mark.parametrize("name", WIDGET_PAGES)
 
@@ -95,35 +95,21 @@ def try_controls(page, widget):
             try_control(page, control)
 
 
-def move_controls(page, widget):
-    """Every control once, by keyboard, away from where it stands."""
-    for slider in widget.locator("input[type=range]").all():
-        at_end = slider.input_value() == slider.get_attribute("max")
-        slider.press("ArrowLeft" if at_end else "ArrowRight")
-    for choice in widget.locator("select").all():
-        last = choice.locator("option").last.get_attribute("value")
-        choice.press("Home" if choice.input_value() == last else "End")
-    for switch in widget.locator("input[type=checkbox]").all():
-        switch.press(" ")
-    for text in widget.locator("input[type=text]").all():
-        text.fill("3:7 11:2")
-    frame(page)
-
-
 def try_button(page, widget, name):
     """By mouse and by keyboard, from one state that is not the first: the same happens."""
     button, found = widget.get_by_role("button", name=name, exact=True), []
-    for press in (button.click, lambda: button.press("Enter")):
+    for press in (button.click, lambda: button.press("Enter"), lambda: button.press(" ")):
         widget.get_by_role("button", name="Reset").click()
         frame(page)  # a key moves a slider on from where it is drawn
-        widget.locator("input[type=range]").first.press("ArrowRight")
+        for slider in widget.locator("input[type=range]").all():
+            slider.press("ArrowRight")
         frame(page)
         before = shown(widget)
         press()
         frame(page)
         found.append(shown(widget))
         assert found[-1] != before
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
 
 
 def buttons_of(widget):
@@ -152,7 +138,7 @@ def test_widgets_work_from_a_folder(open_page, name):
     with open_page(name, from_folder=True) as page:
         for widget in widgets_of(page):
             before = shown(widget)
-            move_controls(page, widget)
+            try_controls(page, widget)
             assert shown(widget) != before
 
 
@@ -160,7 +146,10 @@ def test_widgets_work_from_a_folder(open_page, name):
 def test_a_link_carries_the_state_of_every_widget(open_page, name):
     with open_page(name) as page:
         for widget in widgets_of(page):
-            move_controls(page, widget)
+            try_controls(page, widget)
+            for switch in widget.locator("input[type=checkbox]").all():
+                switch.click()
+        frame(page)
         page.wait_for_timeout(600)  # the address follows a quarter of a second later
         states, link = [shown(widget) for widget in widgets_of(page)], page.url
     assert "#" in link
@@ -204,8 +193,9 @@ def test_a_wrong_link_changes_nothing(open_page, name):
 
 
 @each_widget_page
-def test_print_shows_the_static_figure_instead(open_page, name):
-    with open_page(name, "dark") as page:
+@each_theme
+def test_print_shows_the_static_figure_instead(open_page, name, theme):
+    with open_page(name, theme) as page:
         assert page.locator(".armt-static").count() == page.locator(".armt-widget").count()
         for part in (".armt-static", ".output:has(> .armt-static)"):
             assert not any(figure.is_visible() for figure in page.locator(part).all())

@@ -47,12 +47,20 @@ WEIGHT = """() => [...performance.getEntriesByType('navigation'),
     .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
 
 
-# A page has thousands of coloured words of code: one of each kind is enough to judge.
+# A page has thousands of coloured words of code. Whether one can be read depends on its own look
+# and on the colour behind it: one of each kind is judged.
 ONE_OF_EACH_KIND = """() => {
-    const kinds = new Set();
+    const clear = 'rgba(0, 0, 0, 0)', kinds = new Set();
+    const ground = (element) => {
+        const { backgroundColor } = getComputedStyle(element);
+        if (backgroundColor !== clear || !element.parentElement) return backgroundColor;
+        return ground(element.parentElement);
+    };
     for (const word of document.querySelectorAll('.highlight pre span')) {
-        if (kinds.has(word.className) && !word.children.length) word.replaceWith(word.textContent);
-        else kinds.add(word.className);
+        const { color, fontSize, fontWeight } = getComputedStyle(word);
+        const kind = [word.className, color, fontSize, fontWeight, ground(word)].join();
+        if (kinds.has(kind) && !word.children.length) word.replaceWith(word.textContent);
+        else kinds.add(kind);
     }
 }"""
 
