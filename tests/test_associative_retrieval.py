@@ -12,6 +12,8 @@ from armt_mini.tasks.associative_retrieval import (
     SEPARATOR,
     AssociativeRetrieval,
     distinct_numbers,
+    latest_pairs,
+    latest_values,
     latest_with_same_key,
 )
 
@@ -156,3 +158,12 @@ def test_more_than_the_task_has_is_an_error(sizes, message):
     batch, n_pairs, n_questions = sizes
     with pytest.raises(ValueError, match=message):
         AssociativeRetrieval(rewrite=False).sample(batch, n_pairs, generator(), n_questions)
+
+
+def test_the_latest_pair_and_value_of_each_key_are_those_of_a_walk_through_the_text():
+    pairs = AssociativeRetrieval(rewrite=True).sample(5, 20, torch.Generator().manual_seed(0)).pairs
+    for text, last, values in zip(pairs, latest_pairs(pairs), latest_values(pairs), strict=True):
+        walk = {key: (n, value) for n, (key, _, value, _) in enumerate(text.tolist())}
+        assert len(walk) < 16, "some keys were never written"
+        expected = [walk.get(key, (-1, -1)) for key in range(16)]
+        assert list(zip(last.tolist(), values.tolist(), strict=True)) == expected

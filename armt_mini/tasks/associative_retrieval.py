@@ -135,6 +135,19 @@ def latest_with_same_key(keys: Int[Tensor, "batch pairs"]) -> Int[Tensor, "batch
     return pairs.gather(1, last)
 
 
+def latest_pairs(pairs: Int[Tensor, "batch pairs 4"]) -> Int[Tensor, "batch 16"]:
+    """For each key of one digit the pair (0 is the first) that wrote it last; −1 for none."""
+    numbers = torch.arange(1, pairs.shape[1] + 1).unsqueeze(1)
+    has_key = pairs[:, :, :1] == torch.arange(N_DIGITS)  # (batch, pairs, 16)
+    return (numbers * has_key).amax(dim=1) - 1
+
+
+def latest_values(pairs: Int[Tensor, "batch pairs 4"]) -> Int[Tensor, "batch 16"]:
+    """For each key of one digit its latest value; −1 where it was never written."""
+    last = latest_pairs(pairs)
+    return pairs[:, :, 2].gather(1, last.clamp(min=0)).where(last >= 0, -1)
+
+
 def distinct_numbers(
     batch: int, n: int, how_many: int, generator: torch.Generator
 ) -> Int[Tensor, "batch how_many"]:
