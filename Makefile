@@ -69,7 +69,7 @@ lock:
 	rm -rf build/lock
 	@mkdir -p build
 	$(LOCK_PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet -e '.[baselines,book,test]' $(LOCK_WITH)
+	build/lock/bin/python -m pip install --quiet -e '.[babilong,baselines,book,test]' $(LOCK_WITH)
 	@{ echo '# Made from pyproject.toml by "make lock"; not edited by hand.'; \
 	   build/lock/bin/python -m pip freeze --exclude-editable \
 	   | sed -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton==/d' -e 's/^\(torch==[^+]*\)+.*/\1/'; \

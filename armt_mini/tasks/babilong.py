@@ -1,0 +1,214 @@
+"""BABILong: a bAbI story hidden in natural text of any length, and a question at its end.
+
+The facts of the story stand between sentences of the text, at random places, in their order
+(Kuratov 2024, arXiv 2406.10149). Every token of such a text can be computed from its place alone,
+so texts of billions of tokens need no room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from armt_mini.checks import check_at_least, check_count, check_one_of
+from armt_mini.shapes import Int
+from armt_mini.tasks.babi import DIALECTS, TASKS, Moment, Question, Story, draw_story
+from armt_mini.tasks.background import PADDING, SPLITS, Background, background, tokens_of
+
+QUESTION_LENGTH = 12  # tokens, padded before the first; the longest question of the five tasks
+NO_ANSWER = -100  # what PyTorch's cross entropy leaves out
+TRIES = 1000
+
+
+class Sample(NamedTuple):
+    """The facts of a story up to a moment, and what can be asked then."""
+
+    facts: tuple[str, ...]
+    questions: tuple[Question, ...]
+
+    @classmethod
+    def of(cls, story: Story, moment: Moment) -> Sample:
+        return cls(story.facts[: moment.n_facts], moment.questions)
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenFacts:
+    """Texts of n_tokens each, in which facts stand between sentences of a background.
+
+    offsets: where in the background each text begins; after its end it begins again. facts: tokens
+    of each fact, `lengths` of them. starts: the place in the text of each fact's first token,
+    n_tokens for what fills up the rows of texts with fewer facts.
+    """
+
+    n_tokens: int
+    background: Background
+    offsets: Int[Tensor, " batch"]
+    facts: Int[Tensor, "batch facts longest"]
+    lengths: Int[Tensor, "batch facts"]
+    starts: Int[Tensor, "batch facts"]
+
+    def part(self, start: int, stop: int) -> Int[Tensor, "batch length"]:
+        """The tokens at the places start … stop − 1."""
+        places = torch.arange(start, stop, device=self.starts.device).expand(len(self.starts), -1)
+        after = torch.searchsorted(self.starts, places.contiguous(), right=True)
+        fact = (after - 1).clamp(min=0)  # the latest that has begun
+        into = places - self.starts.gather(1, fact)
+        is_fact = (after > 0) & (into < self.lengths.gather(1, fact))
+        told = self.facts.flatten(1).gather(
+            1, fact * self.facts.shape[2] + into.clamp(0, self.facts.shape[2] - 1)
+        )
+        before = self.lengths.cumsum(1).gather(1, fact) * (after > 0)  # tokens of facts so far
+        tokens = self.background.tokens
+        around = tokens[(self.offsets.unsqueeze(1) + places - before) % len(tokens)]
+        return torch.where(is_fact, told, around)
+
+    def blocks(self, size: int) -> Iterator[Int[Tensor, "batch length"]]:
+        """All tokens, so many at a time."""
+        for start in range(0, self.n_tokens, size):
+            yield self.part(start, min(start + size, self.n_tokens))
+
+    def to(self, device: torch.device | str) -> HiddenFacts:
+        """The same texts on another device."""
+        around = Background(*(tensor.to(device) for tensor in self.background))
+        own = (self.offsets, self.facts, self.lengths, self.starts)
+        return HiddenFacts(self.n_tokens, around, *(tensor.to(device) for tensor in own))
+
+
+def hide(
+    stories: Sequence[Sequence[str]], n_tokens: int, around: Background, generator: torch.Generator
+) -> HiddenFacts:
+    """Hide the facts of each story in a text of n_tokens.
+
+    Every text begins with a random sentence of the background. A fact stands before a random
+    sentence, each as likely as another. Raises ValueError if the facts of a story are longer.
+    """
+    rows = [[torch.tensor(tokens_of(fact)) for fact in facts] for facts in stories]
+    lengths = pad_sequence([torch.tensor([len(fact) for fact in row]) for row in rows], True)
+    room = n_tokens - lengths.sum(1)
+    if room.min() < 0:
+        raise ValueError(
+            f"n_tokens: expected at least {int(lengths.sum(1).max())}, the tokens of the facts "
+            f"alone, got {n_tokens}; use a longer text or fewer facts."
+        )
+    period, sentences = len(around.tokens), around.sentences
+
+    def sentences_before(place: Tensor) -> Tensor:
+        """How many sentences of the endless background begin before a place."""
+        return place // period * len(sentences) + torch.searchsorted(sentences, place % period)
+
+    first = torch.randint(len(sentences), (len(rows), 1), generator=generator)
+    offsets = sentences[first]
+    n_gaps = sentences_before(offsets + room.unsqueeze(1) + 1) - first
+    gaps = torch.rand(lengths.shape, generator=generator, dtype=torch.float64) * n_gaps
+    gaps = (gaps.long() + first).sort(1).values
+    places = gaps // len(sentences) * period + sentences[gaps % len(sentences)] - offsets
+    starts = places + lengths.cumsum(1) - lengths
+    facts = pad_sequence([fact for row in rows for fact in row], True)
+    table = facts.new_zeros(*lengths.shape, facts.shape[1])
+    table[lengths > 0] = facts
+    starts = starts.where(lengths > 0, n_tokens)
+    return HiddenFacts(n_tokens, around, offsets.squeeze(1), table, lengths, starts)
+
+
+class BabilongBatch(NamedTuple):
+    """Samples of the task, with texts in full.
+
+    segments: tokens of the text; question and answer follow them. questions: padded before their
+    first token. answers: the token that must follow each, NO_ANSWER where there is no question.
+    """
+
+    segments: Int[Tensor, "batch segments segment_length"]
+    questions: Int[Tensor, "batch questions question_length"]
+    answers: Int[Tensor, "batch questions"]
+
+    def to(self, device: torch.device | str) -> BabilongBatch:
+        """The same samples on another device."""
+        return BabilongBatch(*(tensor.to(device) for tensor in self))
+
+
+def encode_questions(
+    samples: Sequence[Sequence[Question]], n_questions: int = 1
+) -> tuple[Int[Tensor, "batch questions question_length"], Int[Tensor, "batch questions"]]:
+    """Questions and answers as tokens, with room for n_questions of each sample, or more if needed.
+
+    Of an answer of several tokens, a question for each of them, which holds those before.
+    """
+    asked, answers = [], []
+    for questions in samples:
+        pairs = []
+        for question in questions:
+            begin, answer = tokens_of(question.text), tokens_of(question.answer)
+            pairs += [([*begin, *answer[:n]], token) for n, token in enumerate(answer)]
+        asked.append([torch.tensor(tokens).flip(0) for tokens, _ in pairs])
+        answers.append([token for _, token in pairs])
+    longest = max(QUESTION_LENGTH, *(len(tokens) for row in asked for tokens in row))
+    most = max(n_questions, *map(len, asked))
+    table = torch.full((len(asked), most, longest), PADDING)
+    following = table.new_full((len(asked), most), NO_ANSWER)
+    for n, (tokens, answer) in enumerate(zip(asked, answers, strict=True)):
+        some = pad_sequence(tokens, True, PADDING)
+        table[n, : len(some), : some.shape[1]] = some
+        following[n, : len(answer)] = torch.tensor(answer)
+    return table.flip(2), following
+
+
+@dataclass(frozen=True, kw_only=True)
+class Babilong:
+    """The task. task: qa1 … qa5. segment_length: tokens. split: of the background.
+
+    most_facts: only the moments of a story with at most so many are asked; None: all. dialects:
+    each story is in one of them. Raises ValueError for a name that is not known or a size below 1.
+    """
+
+    task: str = "qa1"
+    segment_length: int = 128
+    split: str = "train"
+    most_facts: int | None = None
+    dialects: tuple[str, ...] = tuple(DIALECTS)
+
+    def __post_init__(self) -> None:
+        check_one_of("task", self.task, TASKS)
+        check_one_of("split", self.split, SPLITS)
+        check_count(segment_length=self.segment_length, most_facts=self.most_facts)
+        check_at_least(1, dialects=len(self.dialects))
+        for dialect in self.dialects:
+            check_one_of("dialects", dialect, tuple(DIALECTS))
+
+    def draw(self, random: Random, n_tokens: int) -> Sample:
+        """Facts that fit into so many tokens, and what can be asked about them.
+
+        Raises ValueError if no such story is found.
+        """
+        for _ in range(TRIES):
+            story = draw_story(self.task, random, random.choice(self.dialects))
+            sample = Sample.of(story, random.choice(story.moments))
+            is_short = self.most_facts is None or len(sample.facts) <= self.most_facts
+            if is_short and sum(len(tokens_of(fact)) for fact in sample.facts) <= n_tokens:
+                return sample
+        raise ValueError(
+            f"{self.task}: no story in {TRIES} has at most {self.most_facts} facts and {n_tokens} "
+            f"tokens; allow more facts or use more segments."
+        )
+
+    def sample(
+        self, batch: int, n_segments: int, generator: torch.Generator, n_questions: int | None = 1
+    ) -> BabilongBatch:
+        """Draw texts of n_segments segments, and ask each up to n_questions (None: all there are).
+
+        generator: of the CPU, where the tensors are made too. Raises ValueError for sizes below one
+        and for a text that is too short for a story.
+        """
+        check_count(batch=batch, n_segments=n_segments, n_questions=n_questions)
+        n_tokens = n_segments * self.segment_length
+        random = Random(int(torch.randint(2**62, (), generator=generator)))
+        samples = [self.draw(random, n_tokens) for _ in range(batch)]
+        hidden = hide([facts for facts, _ in samples], n_tokens, background(self.split), generator)
+        segments = hidden.part(0, n_tokens).unflatten(1, (n_segments, self.segment_length))
+        asked = [questions[:n_questions] for _, questions in samples]
+        return BabilongBatch(segments, *encode_questions(asked, n_questions or 1))

@@ -1,0 +1,167 @@
+"""Hidden stories: every token against a text that is put together by hand; samples; errors."""
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+import torch
+
+from armt_mini.tasks.babi import TASKS, Question
+from armt_mini.tasks.babilong import (
+    NO_ANSWER,
+    QUESTION_LENGTH,
+    Babilong,
+    encode_questions,
+    hide,
+)
+from armt_mini.tasks.background import PADDING, Background, background, tokenizer, tokens_of
+
+FACTS = [["Mary went to the office."], ["John got the milk.", "John moved to the garden."], []]
+# Ten "words" in three sentences, with numbers that no fact has.
+SMALL = Background(torch.arange(4000, 4010), torch.tensor([0, 4, 9]))
+
+
+def generator(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def by_hand(hidden, row):
+    """Background from the offset on, and each fact where it starts, token by token."""
+    text, around = [], hidden.offsets[row].item()
+    starts = {
+        start: tokens[:length].tolist()
+        for start, tokens, length in zip(
+            hidden.starts[row].tolist(), hidden.facts[row], hidden.lengths[row], strict=True
+        )
+        if length
+    }
+    while len(text) < hidden.n_tokens:
+        if fact := starts.pop(len(text), None):
+            text += fact
+        else:
+            text.append(hidden.background.tokens[around % len(hidden.background.tokens)].item())
+            around += 1
+    assert not starts
+    return text
+
+
+@pytest.mark.parametrize("around", [SMALL, background("test")], ids=["small", "novel"])
+@pytest.mark.parametrize("n_tokens", [11, 12, 40, 300])
+def test_a_text_is_its_background_with_the_facts_put_in(around, n_tokens):
+    for seed in range(20):
+        hidden = hide(FACTS, n_tokens, around, generator(seed))
+        whole = hidden.part(0, n_tokens)
+        assert whole.tolist() == [by_hand(hidden, row) for row in range(3)]
+        assert torch.equal(torch.cat(list(hidden.blocks(7)), 1), whole)
+
+
+def test_facts_stand_before_sentences_in_their_order_each_sentence_alike():
+    n_tokens, counts = 5 * 10 + 17, torch.zeros(16)
+    stories = [FACTS[1]] * 3000
+    hidden = hide(stories, n_tokens, SMALL, generator())
+    lengths = torch.tensor([len(tokens_of(fact)) for fact in FACTS[1]])
+    assert torch.equal(hidden.lengths, lengths.expand(3000, 2))
+    before = hidden.starts - (lengths.cumsum(0) - lengths)  # places in the background
+    assert (before[:, 0] <= before[:, 1]).all()
+    places = (before + hidden.offsets.unsqueeze(1)) % 10
+    assert set(places.flatten().tolist()) == {0, 4, 9}
+    # 56 tokens of background hold 16 or 17 sentence starts, the first among them.
+    first = hidden.offsets == 0
+    numbers = before[first] // 10 * 3 + torch.searchsorted(SMALL.sentences, before[first] % 10)
+    counts = torch.bincount(numbers.flatten()).double()
+    assert counts.max() / counts.sum() < 1.4 / len(counts)
+    assert counts.min() / counts.sum() > 0.6 / len(counts)
+
+
+def test_a_place_a_billion_tokens_away_costs_nothing():
+    hidden = hide(FACTS, 10**12, background("test"), generator())
+    far = hidden.part(10**12 - 20, 10**12)
+    period = len(hidden.background.tokens)
+    last = hidden.offsets + 10**12 - 1 - hidden.lengths.sum(1)
+    assert far.shape == (3, 20)
+    assert torch.equal(far[:, -1], hidden.background.tokens[last % period])
+    start = hidden.starts[1, 1].item()
+    assert tokenizer().decode(hidden.part(start, start + 6)[1].tolist()) == f" {FACTS[1][1]}"
+
+
+def test_on_another_device_it_is_the_same_text(device):
+    hidden = hide(FACTS, 100, background("train"), generator())
+    assert torch.equal(hidden.to(device).part(3, 90).cpu(), hidden.part(3, 90))
+
+
+def test_a_text_shorter_than_its_facts_is_an_error():
+    with pytest.raises(ValueError, match="n_tokens: expected at least 11, the tokens of the facts"):
+        hide(FACTS, 10, SMALL, generator())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_sample_holds_its_facts_and_its_answers(task):
+    babilong = Babilong(task=task, segment_length=64)
+    batch = babilong.sample(4, 10, generator(), 3)
+    assert batch.segments.shape == (4, 10, 64)
+    assert batch.questions.shape == (4, 3, QUESTION_LENGTH)
+    assert batch.answers.shape == (4, 3)
+    assert (batch.answers[:, 0] >= 0).all()
+    for question, answer in zip(batch.questions[:, 0], batch.answers[:, 0], strict=True):
+        words = tokenizer().decode(question[question > PADDING].tolist())
+        assert words.startswith((" Where", " What", " Who"))
+        assert words.endswith("?")
+        assert question[-1] == tokens_of("?")[-1] or words[-1] == "?"
+        assert len(tokenizer().decode([answer.item()]).split()) == 1
+    again = babilong.sample(4, 10, generator(), 3)
+    assert all(torch.equal(one, other) for one, other in zip(batch, again, strict=True))
+    other = babilong.sample(4, 10, generator(4), 3)
+    assert not torch.equal(batch.segments, other.segments)
+    assert all(torch.equal(a, b) for a, b in zip(batch.to("cpu"), batch, strict=True))
+
+
+def test_short_texts_hold_short_stories():
+    babilong = Babilong(task="qa2", segment_length=32, most_facts=4)
+    for seed in range(30):
+        sample = babilong.draw(Random(seed), 32)
+        assert len(sample.facts) <= 4
+        assert sum(len(tokens_of(fact)) for fact in sample.facts) <= 32
+    with pytest.raises(ValueError, match="qa2: no story in 1000 has at most 2 facts and 32 tokens"):
+        Babilong(task="qa2", segment_length=32, most_facts=2).draw(Random(0), 32)
+
+
+def test_questions_end_at_one_place_and_a_long_answer_is_asked_token_by_token():
+    one, other = (
+        Question("Where is Mary?", "office", (0,)),
+        Question("Who, what?", "Mary and John", (0,)),
+    )
+    questions, answers = encode_questions([[one], [other, one]], n_questions=5)
+    parts = tokens_of("Mary and John")
+    assert questions.shape == (2, 5, QUESTION_LENGTH)
+    assert answers[0].tolist() == [*tokens_of("office"), *[NO_ANSWER] * 4]
+    assert answers[1].tolist()[: len(parts)] == list(parts)
+    asked = [row[row > PADDING].tolist() for row in questions[1]]
+    assert asked[0] == list(tokens_of("Who, what?"))
+    for shorter, longer, token in zip(asked, asked[1:], parts[:-1], strict=False):
+        assert longer == [*shorter, token]
+    assert asked[len(parts)] == list(tokens_of("Where is Mary?"))
+    for row in questions.flatten(0, 1).tolist():
+        assert [after for now, after in pairwise(row) if now > PADDING and after == PADDING] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "qa9"}, "task: expected one of qa1, qa2, qa3, qa4, qa5; got 'qa9'"),
+        ({"split": "dev"}, "split: expected one of train, test; got 'dev'"),
+        ({"segment_length": 0}, "segment_length: expected at least 1, got 0"),
+        ({"most_facts": 0}, "most_facts: expected at least 1, got 0"),
+        ({"dialects": ()}, "dialects: expected at least 1, got 0"),
+        ({"dialects": ("spoken",)}, "dialects: expected one of generator, published; got 'spoken'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_errors(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Babilong(**settings)
+
+
+@pytest.mark.parametrize("numbers", [(0, 4, 1), (2, 0, 1), (2, 4, 0)])
+def test_sizes_below_one_are_errors(numbers):
+    batch, n_segments, n_questions = numbers
+    with pytest.raises(ValueError, match="expected at least 1, got 0"):
+        Babilong().sample(batch, n_segments, generator(), n_questions)
