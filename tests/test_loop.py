@@ -6,7 +6,9 @@ import pytest
 import torch
 from small_runs import STAGES, TASK, recipe, run, small
 
+import armt_mini as am
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
+from armt_mini.tasks.babilong import Babilong
 from armt_mini.training import loop
 from armt_mini.training.answers import Answers
 from armt_mini.training.checkpoints import read_checkpoint
@@ -227,6 +229,25 @@ def test_as_many_questions_as_asked_for_at_most_as_many_as_pairs():
 
 
 # What goes wrong
+
+
+def test_hidden_stories_train_a_model_too_and_the_run_goes_on_from_its_file(tmp_path):
+    def made():
+        sizes = dict(d_model=8, n_layers=1, n_heads=2, n_memory_tokens=1, d_memory=4)
+        return am.ARMT(am.ARMTConfig(vocab_size=4096, segment_length=32, **sizes))
+
+    task, config = Babilong(segment_length=32), recipe(n_questions=3)
+    whole = run(made(), task, config, tmp_path / "whole")
+    assert whole.n_pairs == run(made(), task, config).n_pairs
+    assert 0 < sum(whole.loss[-5:]) < sum(whole.loss[:5])
+
+    def stop(number):
+        if number == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(made(), task, config, checkpoint=tmp_path / "part", after_step=stop)
+    assert run(made(), task, config, tmp_path / "part") == whole
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient norm"])

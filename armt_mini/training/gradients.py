@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from armt_mini.gpu import graph_of
-from armt_mini.tasks.associative_retrieval import RetrievalBatch
+from armt_mini.tasks import Batch
+from armt_mini.tasks.babilong import NO_ANSWER
 
 
 class Measures(NamedTuple):
@@ -29,14 +30,15 @@ class Gradients:
     answers: Any
     clip_norm: float
 
-    def __call__(self, batch: RetrievalBatch) -> Measures:
+    def __call__(self, batch: Batch) -> Measures:
         self.answers.zero_grad(set_to_none=False)  # graphs know where gradients lie
-        logits = self.answers(batch.pairs, batch.questions)
-        loss = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten())
+        read, questions, answers, *_ = batch
+        logits = self.answers(read, questions)
+        loss = F.cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=NO_ANSWER)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.answers.parameters(), self.clip_norm)
-        accuracy = (logits.argmax(dim=-1) == batch.answers).to(loss.dtype).mean()
-        return Measures(loss.detach(), norm, accuracy)
+        accuracy = (logits.argmax(dim=-1) == answers).sum() / (answers != NO_ANSWER).sum()
+        return Measures(loss.detach(), norm, accuracy.to(loss.dtype))
 
 
 class CapturedGradients:
@@ -48,13 +50,13 @@ class CapturedGradients:
 
     def __init__(self, gradients: Gradients) -> None:
         self.gradients = gradients
-        self.graphs: dict[Any, tuple[RetrievalBatch, Callable[[], None], Measures]] = {}
+        self.graphs: dict[Any, tuple[Batch, Callable[[], None], Measures]] = {}
         self.pool = torch.cuda.graph_pool_handle()  # one batch at a time: graphs share their memory
 
-    def __call__(self, batch: RetrievalBatch) -> Measures:
+    def __call__(self, batch: Batch) -> Measures:
         shapes = tuple(tensor.shape for tensor in batch)
         if shapes not in self.graphs:
-            own = RetrievalBatch(*(tensor.clone() for tensor in batch))
+            own = type(batch)(*(tensor.clone() for tensor in batch))
             self.graphs[shapes] = own, *graph_of(lambda: self.gradients(own), self.pool)
         own, play, measures = self.graphs[shapes]
         for ours, theirs in zip(own, batch, strict=True):

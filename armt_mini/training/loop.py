@@ -1,4 +1,4 @@
-"""Training on associative retrieval: a curriculum of stages, resumable at any moment.
+"""Training on a task: a curriculum of stages, resumable at any moment.
 
 Step i of a run with seed s always sees the same batch, so a run that was stopped (even killed)
 goes on from its checkpoint to the same losses as one that was not.
@@ -20,7 +20,7 @@ import torch
 
 from armt_mini.checks import check_at_least, check_count, check_type
 from armt_mini.gpu import check_gpu, tensor_float_32
-from armt_mini.tasks.associative_retrieval import AssociativeRetrieval, RetrievalBatch
+from armt_mini.tasks import AssociativeRetrieval, Batch, Task
 from armt_mini.training.answers import Answers
 from armt_mini.training.gradients import CapturedGradients, Gradients, Measures
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
@@ -35,6 +35,7 @@ WINDOW = 50  # steps over which accuracy is averaged before a stage may end
 class Stage:
     """Train on n_pairs = (fewest, most) pairs, drawn anew each step, both ends included.
 
+    In BABILong, which has no pairs, they are segments.
     Ends after max_steps, or as soon as the mean accuracy of its last 50 steps reaches `until`
     (0 … 1; its default is above 1, so never). Raises ValueError for numbers out of range.
     """
@@ -58,8 +59,8 @@ class TrainingConfig:
     """A recipe. Optimiser: AdamW with the gradient's norm clipped.
 
     warmup: steps of the first stage over which the learning rate rises to its full size. final_lr:
-    it falls on a straight line towards this part of itself in the last stage. n_questions: keys
-    asked of each memory (at most as many as there are pairs; None: every pair's). seed: of the
+    it falls on a straight line towards this part of itself in the last stage. n_questions: asked of
+    each memory, at most as many as there are (None: all). seed: of the
     samples; the model has its own. checkpoint_every: steps between two checkpoints. schedule,
     precision, recompute, backprop: see `Answers`; with schedule "captured" a step is played from
     CUDA graphs; but for precision "float32", products of float32 matrices are taken in TF32. Raises
@@ -143,7 +144,7 @@ class History:
 
 def train(
     model: Any,
-    task: AssociativeRetrieval,
+    task: Task,
     config: TrainingConfig,
     *,
     checkpoint: str | Path | None = None,
@@ -226,8 +227,8 @@ def train(
 
 
 def step(
-    gradients: Callable[[RetrievalBatch], Measures],
-    task: AssociativeRetrieval,
+    gradients: Callable[[Batch], Measures],
+    task: Task,
     config: TrainingConfig,
     optimiser: torch.optim.Optimizer,
     history: History,
@@ -261,18 +262,19 @@ def step(
 
 @lru_cache(maxsize=2)
 def draw(
-    task: AssociativeRetrieval,
+    task: Task,
     number: int,
     seed: int,
     fewest: int,
     most: int,
     n_questions: int | None,
     batch_size: int,
-) -> tuple[int, RetrievalBatch]:
+) -> tuple[int, Batch]:
     """Of step `number` of a run: how many pairs, and the samples."""
     # Hashed together, since PyTorch's CPU generator looks at 32 bits of a seed only.
     mixed = np.random.SeedSequence([seed, number]).generate_state(1).item()
     generator = torch.Generator().manual_seed(mixed)
     n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
-    n_questions = min(n_pairs, n_questions or n_pairs)
+    if isinstance(task, AssociativeRetrieval):  # which has one for every pair
+        n_questions = min(n_pairs, n_questions or n_pairs)
     return n_pairs, task.sample(batch_size, n_pairs, generator, n_questions)

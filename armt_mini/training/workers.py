@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from armt_mini.tasks.associative_retrieval import RetrievalBatch
+from armt_mini.tasks import Batch
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Workers:
         if self.size > 1:
             raise ValueError(f"{what}: works in one process, got {self.size}; use 'sequential'.")
 
-    def part(self, batch: RetrievalBatch) -> RetrievalBatch:
+    def part(self, batch: Batch) -> Batch:
         """This process's samples of a batch that all have drawn."""
-        return RetrievalBatch(*(tensor[self.rank :: self.size] for tensor in batch))
+        return type(batch)(*(tensor[self.rank :: self.size] for tensor in batch))
 
     def spread(self, module: nn.Module) -> nn.Module:
         """The module; called in every process, its gradients are the mean over all of them."""

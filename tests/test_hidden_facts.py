@@ -1,0 +1,90 @@
+"""Long texts are read to their end and asked there: answers and distances against the samples."""
+
+from random import Random
+
+import pytest
+import torch
+
+import armt_mini as am
+from armt_mini.tasks.babi import Question
+from armt_mini.tasks.babilong import Babilong, Sample, hide
+from armt_mini.tasks.background import VOCAB_SIZE, background, tokenizer, tokens_of
+from armt_mini.training.hidden_facts import answer_hidden
+
+SIZES = dict(d_model=8, n_layers=2, n_heads=2, segment_length=16, n_memory_tokens=2, d_memory=4)
+
+
+def texts(n=3, n_tokens=1100):
+    task, random = Babilong(split="test"), Random(5)
+    samples = [task.draw(random, n_tokens) for _ in range(n)]
+    generator = torch.Generator().manual_seed(0)
+    facts = [sample.facts for sample in samples]
+    return samples, hide(facts, n_tokens, background("test"), generator)
+
+
+class Oracle(am.ARMT):
+    """Says where the person went last, from the tokens that it has read."""
+
+    def __init__(self, wrong=()):
+        super().__init__(am.ARMTConfig(vocab_size=VOCAB_SIZE, **SIZES))
+        self.seen, self.wrong = [], wrong
+
+    def read_segments(self, segments, states, use, schedule="sequential"):
+        for segment in segments:
+            self.seen.append(segment)
+            use(torch.zeros(*segment.shape, self.config.d_model))
+        return states
+
+    def ask(self, questions, states):
+        read, logits = torch.cat(self.seen, dim=1), torch.zeros(*questions.shape, VOCAB_SIZE)
+        (to,), (the,) = tokens_of("to"), tokens_of("the")
+        for row, tokens in enumerate(read.tolist()):
+            person = questions[row, 0, -2].item()
+            places = [
+                tokens[n + 4] if tokens[n + 3] == the else tokens[n + 5]
+                for n in range(len(tokens) - 5)
+                if tokens[n] == person and to in tokens[n + 2 : n + 4]
+            ]
+            logits[row, 0, -1, places[-1] + (row in self.wrong)] = 1
+        return logits
+
+
+def test_all_of_a_text_is_read_and_the_right_questions_are_counted():
+    samples, hidden = texts(5)
+    assert answer_hidden(Oracle(), samples, hidden).is_right.tolist() == [True] * 5
+    wrong = answer_hidden(Oracle(wrong=(1, 4)), samples, hidden)
+    assert wrong.is_right.tolist() == [True, False, True, True, False]
+    oracle = Oracle()
+    answer_hidden(oracle, samples, hidden)
+    assert torch.equal(torch.cat(oracle.seen, dim=1), hidden.part(0, 1100))
+
+
+def test_the_distance_is_that_of_the_last_fact_that_is_needed():
+    samples, hidden = texts(4)
+    distances = answer_hidden(Oracle(), samples, hidden).distances.tolist()
+    for row, (sample, distance) in enumerate(zip(samples, distances, strict=True)):
+        fact, start = sample.facts[sample.questions[0].supports[-1]], hidden.n_tokens - distance
+        tokens = list(tokens_of(fact))
+        assert hidden.part(start, start + len(tokens))[row].tolist() == tokens
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "diagonal"])
+def test_what_is_said_is_what_the_model_says_after_the_whole_text(schedule):
+    model = am.ARMT(am.ARMTConfig(vocab_size=VOCAB_SIZE, value_std=0.5, **SIZES)).double()
+    samples, hidden = texts()
+    with torch.no_grad():
+        states = model.memorise(hidden.part(0, 1100))
+        asked = torch.tensor([[[0] * 8 + list(tokens_of(s.questions[0].text))] for s in samples])
+        (said,) = model.ask(asked, states)[:, :, -1].argmax(-1).mT.tolist()
+    words = [tokenizer().decode([token]).strip() for token in said]
+    expected = [
+        Sample(s.facts, (Question(s.questions[0].text, word, s.questions[0].supports),))
+        for s, word in zip(samples, words, strict=True)
+    ]
+    assert answer_hidden(model, expected, hidden, schedule=schedule).is_right.all()
+
+
+def test_other_texts_than_samples_are_an_error():
+    samples, hidden = texts()
+    with pytest.raises(ValueError, match="samples: expected one for each of the 3 texts, got 2"):
+        answer_hidden(Oracle(), samples[:2], hidden)
