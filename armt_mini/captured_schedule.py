@@ -108,6 +108,8 @@ class Recording:
             for segment in diagonals:
                 is_filled = [segment is not None, *is_filled[:-1]]
                 filled.append(is_filled)
+            if not any(map(any, filled)):
+                break  # there was no segment at all
             # The host does not wait for the device, which has work for some diagonals more.
             self.is_filled[: len(filled)].copy_(torch.tensor(filled), non_blocking=True)
             self.play[len(diagonals)]()

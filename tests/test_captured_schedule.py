@@ -94,6 +94,23 @@ def test_one_recording_a_batch_size_and_a_new_one_where_weights_have_moved(
         assert list(recordings[model][1]) == [2]  # those of the old places are gone
 
 
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float32")
+@torch.no_grad()
+def test_as_many_diagonals_are_played_as_there_are_and_none_without_a_segment(lively, draw_tokens):
+    model, played = lively(n_layers=4, **BOUNDED), []
+    states = model.memorise(draw_tokens(1, 5), schedule="captured")
+    (recording,) = captured_schedule.RECORDINGS[model][1].values()
+    recording.play = {n: partial(played.append, n) for n in recording.play}
+    for n_segments in (0, 1, 2, 5, 13):
+        played.clear()
+        segments = draw_tokens(n_segments, 1, 5).unbind()
+        after = model.read_segments(segments, states, lambda hidden: None, "captured")
+        assert sum(played) == (n_segments + 3 if n_segments else 0)
+        if not n_segments:
+            assert all(map(torch.equal, parts(after), parts(states)))
+
+
 @pytest.mark.dtypes("float32")
 def test_groups_hold_all_diagonals_in_order():
     found = list(groups(iter(range(2 * DIAGONALS + 2))))
