@@ -11,9 +11,28 @@ import pytest
 from playwright.sync_api import sync_playwright
 from site_pages import SITE, assert_none, settle, visit
 
+# A window of Chromium prepares the suggestions under its address bar in pages of their own, which
+# takes as long as opening a short page of the book. Only the last list of features counts, so those
+# that Playwright would leave out are here again: errands, and what delays a picture.
+LEFT_OUT = [
+    "WebUIOmniboxPopup",
+    "WebUIOmniboxAimPopup",
+    "AimEnabled",
+    "DestroyProfileOnBrowserClose",
+    "HttpsFirstBalancedModeAutoEnable",
+    "HttpsUpgrades",
+    "LensOverlay",
+    "MediaRouter",
+    "NetworkTimeServiceQuerying",
+    "OptimizationHints",
+    "PaintHolding",
+    "PreconnectToSearch",
+]
+
 # Nothing but this machine has an address, whatever a page asks for; and Chromium's own errands
 # would be connections to other hosts.
 FLAGS = [
+    f"--disable-features={','.join(LEFT_OUT)}",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--disable-background-networking",
     "--disable-component-update",
@@ -58,7 +77,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_page(browser, address):
     """`with open_page("chapters/x.html", theme="dark", width=390) as page`: settled.
 

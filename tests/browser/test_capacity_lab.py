@@ -3,11 +3,22 @@
 import numpy as np
 import pytest
 from drawn import Chart, assert_matrix
-from test_every_widget import frame
+from test_every_widget import as_opened, frame
 
 from armt_mini.widgets import CapacityLab
 
 PAGE = "chapters/02_linear_attention.html"
+
+
+@pytest.fixture(scope="module")
+def page(open_page):
+    with open_page(PAGE) as page:
+        yield page
+
+
+@pytest.fixture
+def widget(page):
+    return as_opened(page.locator(".armt-widget"))
 
 
 def words(lab):
@@ -42,36 +53,32 @@ def assert_shows(widget, lab):
 
 @pytest.mark.parametrize("feature_map", ["none", "elu_plus_one", "relu", "dpfp"])
 @pytest.mark.parametrize("rule", ["additive", "delta", "gamma"])
-def test_page_and_package_agree(open_page, rule, feature_map):
-    with open_page(PAGE) as page:
-        widget = page.locator(".armt-widget")
-        widget.locator("[name=rule]").select_option(rule)
-        widget.locator("[name=feature_map]").select_option(feature_map)
-        for name, (key, presses) in {
-            "d_memory": ("ArrowLeft", 5),
-            "n_pairs": ("ArrowRight", 17),
-            "overlap": ("ArrowRight", 3),
-            "noise": ("ArrowRight", 7),
-        }.items():
-            for _ in range(presses):
-                widget.locator(f"[name={name}]").press(key)
-        frame(page)
-        values = {
-            name: float(widget.locator(f"[name={name}]").input_value())
-            for name in ("d_memory", "n_pairs", "overlap", "noise")
-        }
-        values |= {"d_memory": int(values["d_memory"]), "n_pairs": int(values["n_pairs"])}
-        lab = CapacityLab(rule=rule, feature_map=feature_map, **values)
-        assert_shows(widget, lab)
+def test_page_and_package_agree(page, widget, rule, feature_map):
+    widget.locator("[name=rule]").select_option(rule)
+    widget.locator("[name=feature_map]").select_option(feature_map)
+    for name, (key, presses) in {
+        "d_memory": ("ArrowLeft", 5),
+        "n_pairs": ("ArrowRight", 17),
+        "overlap": ("ArrowRight", 3),
+        "noise": ("ArrowRight", 7),
+    }.items():
+        for _ in range(presses):
+            widget.locator(f"[name={name}]").press(key)
+    frame(page)
+    values = {
+        name: float(widget.locator(f"[name={name}]").input_value())
+        for name in ("d_memory", "n_pairs", "overlap", "noise")
+    }
+    values |= {"d_memory": int(values["d_memory"]), "n_pairs": int(values["n_pairs"])}
+    lab = CapacityLab(rule=rule, feature_map=feature_map, **values)
+    assert_shows(widget, lab)
 
 
-def test_buttons_store_a_pair_and_draw_others(open_page):
-    with open_page(PAGE) as page:
-        widget = page.locator(".armt-widget")
-        before = int(widget.locator("[name=n_pairs]").input_value())
-        widget.get_by_role("button", name="Store one more pair").click()
-        widget.get_by_role("button", name="Store one more pair").press("Enter")
-        widget.get_by_role("button", name="Other pairs").click()
-        frame(page)
-        lab = CapacityLab(d_memory=16, n_pairs=before + 2, seed=4)
-        assert_shows(widget, lab)
+def test_buttons_store_a_pair_and_draw_others(page, widget):
+    before = int(widget.locator("[name=n_pairs]").input_value())
+    widget.get_by_role("button", name="Store one more pair").click()
+    widget.get_by_role("button", name="Store one more pair").press("Enter")
+    widget.get_by_role("button", name="Other pairs").click()
+    frame(page)
+    lab = CapacityLab(d_memory=16, n_pairs=before + 2, seed=4)
+    assert_shows(widget, lab)

@@ -1,47 +1,77 @@
-"""Every widget of the built book: every control by mouse and by keyboard, reset, links."""
+"""Every widget of the built book: every control by mouse and by keyboard, reset, links, print."""
 
 import json
 import re
 
 import pytest
-from site_pages import SITE, WIDGET_PAGES, each_theme
+from site_pages import SITE, WIDGET_PAGES
 
 each_widget_page = pytest.mark.parametrize("name", WIDGET_PAGES)
 
-STATE = """(widget) => [
-    Object.fromEntries([...widget.querySelectorAll("[name]")].map(
-        (input) => [input.name, input.type === "checkbox" ? input.checked : input.value])),
-    widget.querySelector(".armt-summary").textContent,
-    [...widget.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()),
-]"""
+# Widgets draw at most once a frame, and before this, which asks for the frame after them.
+NEXT_FRAME = "new Promise(requestAnimationFrame)"
+
+# Of the pixels of a matrix, one number: another one whenever a single pixel is another.
+STATE = f"""async (widget) => {{
+    await {NEXT_FRAME};
+    const matrix = (canvas) => {{
+        const {{ width, height }} = canvas;
+        const copy = new OffscreenCanvas(width, height);
+        const context = copy.getContext("2d", {{ willReadFrequently: true }});
+        context.drawImage(canvas, 0, 0);
+        const pixels = new Uint32Array(context.getImageData(0, 0, width, height).data.buffer);
+        return [width, height, pixels.reduce((sum, pixel) => Math.imul(sum ^ pixel, 16777619), 0)];
+    }};
+    return [
+        Object.fromEntries([...widget.querySelectorAll("[name]")].map(
+            (input) => [input.name, input.type === "checkbox" ? input.checked : input.value])),
+        widget.querySelector(".armt-summary").textContent,
+        [...widget.querySelectorAll("canvas")].map(matrix),
+    ];
+}}"""
 
 
 def shown(widget):
-    """What the controls, the sentence and the matrices of a widget say."""
+    """What the controls, the sentence and the matrices of a widget say in the next frame."""
     return widget.evaluate(STATE)
 
 
 def frame(page):
-    """Let the next frame be drawn: widgets draw at most once a frame."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    """Let the next frame be drawn."""
+    page.evaluate(NEXT_FRAME)
 
 
 def widgets_of(page):
     return page.locator(".armt-widget").all()
 
 
+def as_opened(widget):
+    """The widget with every control where it is when the page opens."""
+    widget.get_by_role("button", name="Reset").click()
+    frame(widget.page)
+    return widget
+
+
+def all_shown(page):
+    return [shown(widget) for widget in widgets_of(page)]
+
+
+# The functions below take a control as an element that has been found: where a model computes
+# beside them, every question to the page waits for its turn.
+
+
 def try_slider(page, slider):
     """To both ends and a step back by keyboard; to its middle by mouse."""
+    low, high, step = slider.evaluate("({ min, max, step }) => [min, max, step]")
     slider.focus()
-    for key, end in {"Home": "min", "End": "max"}.items():
-        slider.press(key)
-        assert slider.input_value() == slider.get_attribute(end)
-    slider.press("ArrowLeft")
-    assert slider.input_value() != slider.get_attribute("max")
-    box = slider.bounding_box()
-    slider.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+    for key, end in {"Home": low, "End": high}.items():
+        page.keyboard.press(key)
+        assert slider.input_value() == end
+    page.keyboard.press("ArrowLeft")
+    assert slider.input_value() != high
+    slider.click()
     frame(page)
-    low, high, step = (float(slider.get_attribute(name)) for name in ("min", "max", "step"))
+    low, high, step = map(float, (low, high, step))
     away = abs(float(slider.input_value()) - (low + high) / 2)
     assert away <= max(step, 0.05 * (high - low))
 
@@ -49,7 +79,7 @@ def try_slider(page, slider):
 def try_list(page, choice):
     """To its end and its start by keyboard; opened by mouse. The open list is drawn by the system,
     where no mouse of a test reaches it."""
-    options = choice.locator("option").evaluate_all("all => all.map((option) => option.value)")
+    options = choice.evaluate("({ options }) => [...options].map((option) => option.value)")
     choice.focus()
     for key, option in {"End": options[-1], "Home": options[0]}.items():
         choice.press(key)
@@ -76,7 +106,7 @@ def try_switch(page, switch):
 
 def try_text(page, text):
     text.click()
-    text.press_sequentially("3:7 11:2")
+    page.keyboard.type("3:7 11:2")
     frame(page)
     assert text.input_value() == "3:7 11:2"
 
@@ -91,22 +121,36 @@ TRIES = {
 
 def try_controls(page, widget):
     for kind, try_control in TRIES.items():
-        for control in widget.locator(kind).all():
+        for control in widget.locator(kind).element_handles():
             try_control(page, control)
+
+
+def by_mouse(button):
+    button.click()
+
+
+def by_enter(button):
+    button.press("Enter")
+
+
+def by_space(button):
+    button.press(" ")
 
 
 def try_button(page, widget, name):
     """By mouse and by keyboard, from one state that is not the first: the same happens."""
-    button, found = widget.get_by_role("button", name=name, exact=True), []
-    for press in (button.click, lambda: button.press("Enter"), lambda: button.press(" ")):
-        widget.get_by_role("button", name="Reset").click()
+    reset, button = (
+        widget.get_by_role("button", name=word, exact=True).element_handle()
+        for word in ("Reset", name)
+    )
+    sliders, found = widget.locator("input[type=range]").element_handles(), []
+    for press in (by_mouse, by_enter, by_space):
+        press(reset)
         frame(page)  # a key moves a slider on from where it is drawn
-        for slider in widget.locator("input[type=range]").all():
+        for slider in sliders:
             slider.press("ArrowRight")
-        frame(page)
         before = shown(widget)
-        press()
-        frame(page)
+        press(button)
         found.append(shown(widget))
         assert found[-1] != before
     assert found[0] == found[1] == found[2]
@@ -118,9 +162,21 @@ def buttons_of(widget):
     return [name for name in names if name not in ("Reset", "Play")]
 
 
+def assert_print_shows_the_static_figures(page):
+    """And the screen does not."""
+    assert page.locator(".armt-static").count() == page.locator(".armt-widget").count()
+    for part in (".armt-static", ".output:has(> .armt-static)"):
+        assert not any(figure.is_visible() for figure in page.locator(part).all())
+    page.emulate_media(media="print")
+    assert all(figure.is_visible() for figure in page.locator(".armt-static").all())
+    assert not any(widget.is_visible() for widget in widgets_of(page))
+
+
 @each_widget_page
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
-def test_every_control_follows_mouse_and_keyboard_and_is_reset(open_page, name, theme, width):
+def test_controls_follow_mouse_and_keyboard_and_reset_and_print_shows_the_static_figure(
+    open_page, name, theme, width
+):
     with open_page(name, theme, width) as page:
         for widget in widgets_of(page):
             before = shown(widget)
@@ -129,32 +185,41 @@ def test_every_control_follows_mouse_and_keyboard_and_is_reset(open_page, name, 
             for button in buttons_of(widget):
                 try_button(page, widget, button)
             widget.get_by_role("button", name="Reset").press("Enter")
-            frame(page)
             assert shown(widget) == before
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert_print_shows_the_static_figures(page)
+
+
+WRONG_LINK = """(widgets) => widgets.flatMap((widget) =>
+    [...widget.querySelectorAll("[name]:not([name=''], [type=text])")].map(
+        (control) => `${widget.dataset.name}.${control.name}=nonsense`)).join("&")"""
 
 
 @each_widget_page
-def test_widgets_work_from_a_folder(open_page, name):
+def test_controls_work_from_a_folder_their_link_carries_them_and_a_wrong_link_changes_nothing(
+    open_page, name
+):
     with open_page(name, from_folder=True) as page:
+        first = all_shown(page)
+        # But for a text: it may be anything, its widget says what is wrong.
+        wrong = page.locator(".armt-widget").evaluate_all(WRONG_LINK)
         for widget in widgets_of(page):
             before = shown(widget)
             try_controls(page, widget)
             assert shown(widget) != before
-
-
-@each_widget_page
-def test_a_link_carries_the_state_of_every_widget(open_page, name):
-    with open_page(name) as page:
-        for widget in widgets_of(page):
-            try_controls(page, widget)
             for switch in widget.locator("input[type=checkbox]").all():
                 switch.click()
         frame(page)
         page.wait_for_timeout(600)  # the address follows a quarter of a second later
-        states, link = [shown(widget) for widget in widgets_of(page)], page.url
+        moved, link = all_shown(page), page.url
     assert "#" in link
     with open_page(f"{name}#{link.split('#')[1]}") as page:
-        assert [shown(widget) for widget in widgets_of(page)] == states
+        assert all_shown(page) == moved
+        for reset in page.get_by_role("button", name="Reset").all():
+            reset.click()
+        page.wait_for_url(lambda address: "#" not in address)  # a served page keeps it as well
+    with open_page(f"{name}#{wrong}") as page:
+        assert all_shown(page) == first
 
 
 SCRIPT = r'<script type="application/vnd\.jupyter\.widget-{}\+json">(.*?)</script>'
@@ -166,42 +231,6 @@ def test_a_page_carries_no_widget_that_it_does_not_show(name):
     stored, views = (re.findall(SCRIPT.format(kind), html, re.S) for kind in ("state", "view"))
     kinds = [model["model_name"] for text in stored for model in json.loads(text)["state"].values()]
     assert kinds.count("AnyModel") == len(views) > 0
-
-
-GIVEN_VALUES = "[name]:not([type=text])"  # a text may be anything; its widget says what is wrong
-
-
-@each_widget_page
-def test_a_wrong_link_changes_nothing(open_page, name):
-    with open_page(name) as page:
-        names = [
-            [control.get_attribute("name") for control in widget.locator(GIVEN_VALUES).all()]
-            for widget in widgets_of(page)
-        ]
-        before = [shown(widget) for widget in widgets_of(page)]
-        prefixes = page.locator(".armt-widget").evaluate_all(
-            "all => all.map((w) => w.dataset.name)"
-        )
-    wrong = "&".join(
-        f"{prefix}.{control}=nonsense"
-        for prefix, controls in zip(prefixes, names, strict=True)
-        for control in controls
-        if control
-    )
-    with open_page(f"{name}#{wrong}") as page:
-        assert [shown(widget) for widget in widgets_of(page)] == before
-
-
-@each_widget_page
-@each_theme
-def test_print_shows_the_static_figure_instead(open_page, name, theme):
-    with open_page(name, theme) as page:
-        assert page.locator(".armt-static").count() == page.locator(".armt-widget").count()
-        for part in (".armt-static", ".output:has(> .armt-static)"):
-            assert not any(figure.is_visible() for figure in page.locator(part).all())
-        page.emulate_media(media="print")
-        assert all(figure.is_visible() for figure in page.locator(".armt-static").all())
-        assert not any(widget.is_visible() for widget in widgets_of(page))
 
 
 @each_widget_page

@@ -56,12 +56,15 @@ ONE_OF_EACH_KIND = """() => {
         if (backgroundColor !== clear || !element.parentElement) return backgroundColor;
         return ground(element.parentElement);
     };
-    for (const word of document.querySelectorAll('.highlight pre span')) {
+    const others = [...document.querySelectorAll('.highlight pre span')].filter((word) => {
         const { color, fontSize, fontWeight } = getComputedStyle(word);
         const kind = [word.className, color, fontSize, fontWeight, ground(word)].join();
-        if (kinds.has(kind) && !word.children.length) word.replaceWith(word.textContent);
-        else kinds.add(kind);
-    }
+        const known = kinds.has(kind);
+        kinds.add(kind);
+        return known && !word.children.length;
+    });
+    // Not before all have been looked at: after a change every look computes the page anew.
+    for (const word of others) word.replaceWith(word.textContent);
 }"""
 
 # What axe would load ahead are style sheets, by addresses that are wrong in its own copy.

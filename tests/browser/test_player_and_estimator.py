@@ -46,16 +46,16 @@ def frames_of(page, name):
     return frames
 
 
-@pytest.mark.parametrize("name", ["training", "in-use"])
-def test_a_player_shows_the_frames_of_the_notebook(open_page, name):
+def test_players_show_the_frames_of_the_notebook(open_page):
     with open_page(PAGE) as page:
-        player = widget_of(page, name)
-        for key in ("Home", "PageUp", "End"):
-            player.locator("[name=frame]").press(key)
-            frame(page)
-            shown = int(player.locator("[name=frame]").input_value())
-            for title, frames in frames_of(page, name).items():
-                assert_matrix(player, title, frames[shown])
+        for name in ("training", "in-use"):
+            player = widget_of(page, name)
+            for key in ("Home", "PageUp", "End"):
+                player.locator("[name=frame]").press(key)
+                frame(page)
+                shown = int(player.locator("[name=frame]").input_value())
+                for title, frames in frames_of(page, name).items():
+                    assert_matrix(player, title, frames[shown])
 
 
 @pytest.mark.parametrize(("chapter", "name"), PLAYERS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from drawn import Chart, assert_matrix, numbers
-from test_every_widget import frame
+from test_every_widget import as_opened, frame
 
 from armt_mini.widgets import RewriteLab
 
@@ -17,6 +17,17 @@ PRESETS = {
     "The same, γ not clipped": {"schedule": "first_twice", "clip_gamma": False},
     "Two keys that overlap": {"n_segments": 8, "second_key": True},
 }
+
+
+@pytest.fixture(scope="module")
+def page(open_page):
+    with open_page(PAGE) as page:
+        yield page
+
+
+@pytest.fixture
+def widget(page):
+    return as_opened(page.locator(".armt-widget"))
 
 
 def assert_shows(widget, lab):
@@ -44,32 +55,28 @@ def assert_shows(widget, lab):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_and_more_segments_after_it(open_page, preset):
-    with open_page(PAGE) as page:
-        widget = page.locator(".armt-widget")
-        widget.get_by_role("button", name=preset, exact=True).click()
-        frame(page)
-        lab = RewriteLab(**PRESETS[preset])
-        assert_shows(widget, lab)
-        for _ in range(3):
-            widget.get_by_role("button", name="Read one more segment").press("Enter")
-        frame(page)
-        lab.n_segments += 3
-        assert_shows(widget, lab)
+def test_every_preset_and_more_segments_after_it(page, widget, preset):
+    widget.get_by_role("button", name=preset, exact=True).click()
+    frame(page)
+    lab = RewriteLab(**PRESETS[preset])
+    assert_shows(widget, lab)
+    for _ in range(3):
+        widget.get_by_role("button", name="Read one more segment").press("Enter")
+    frame(page)
+    lab.n_segments += 3
+    assert_shows(widget, lab)
 
 
-def test_every_control_at_once(open_page):
-    with open_page(PAGE) as page:
-        widget = page.locator(".armt-widget")
-        widget.locator("[name=schedule]").select_option("later_twice")
-        widget.locator("[name=second_key]").press(" ")
-        widget.locator("[name=clip_gamma]").click()
-        for name, presses in {"n_segments": 9, "strength": -7, "overlap": 3}.items():
-            for _ in range(abs(presses)):
-                widget.locator(f"[name={name}]").press("ArrowRight" if presses > 0 else "ArrowLeft")
-        frame(page)
-        lab = RewriteLab(
-            schedule="later_twice", second_key=True, clip_gamma=False, n_segments=11,
-            strength=0.65, overlap=0.8,
-        )  # fmt: skip
-        assert_shows(widget, lab)
+def test_every_control_at_once(page, widget):
+    widget.locator("[name=schedule]").select_option("later_twice")
+    widget.locator("[name=second_key]").press(" ")
+    widget.locator("[name=clip_gamma]").click()
+    for name, presses in {"n_segments": 9, "strength": -7, "overlap": 3}.items():
+        for _ in range(abs(presses)):
+            widget.locator(f"[name={name}]").press("ArrowRight" if presses > 0 else "ArrowLeft")
+    frame(page)
+    lab = RewriteLab(
+        schedule="later_twice", second_key=True, clip_gamma=False, n_segments=11,
+        strength=0.65, overlap=0.8,
+    )  # fmt: skip
+    assert_shows(widget, lab)

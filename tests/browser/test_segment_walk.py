@@ -2,11 +2,17 @@
 
 import pytest
 from drawn import numbers
-from test_every_widget import frame
+from test_every_widget import as_opened, frame
 
 from armt_mini.widgets import SegmentWalk
 
 PAGE = "chapters/06_segment_recurrence.html"
+
+
+@pytest.fixture(scope="module")
+def page(open_page):
+    with open_page(PAGE) as page:
+        yield page
 
 
 def assert_shows(widget, walk):
@@ -23,18 +29,17 @@ def assert_shows(widget, walk):
 
 
 @pytest.mark.parametrize("system", ["armt", "rmt", "prmt"])
-def test_page_and_package_agree(open_page, system):
-    with open_page(PAGE) as page:
-        widget = page.locator(".armt-widget")
-        widget.locator("[name=system]").select_option(system)
-        widget.locator("[name=n_layers]").press("ArrowRight")
-        widget.locator("[name=n_segments]").press("End")
-        walk = SegmentWalk(system=system, n_layers=4, n_segments=8)
-        for walk.tick in range(1, 7):
-            widget.get_by_role("button", name="One tick").press("Enter")
-            frame(page)
-            assert_shows(widget, walk)
-        widget.get_by_role("button", name="Back").click()
+def test_page_and_package_agree(page, system):
+    widget = as_opened(page.locator(".armt-widget"))
+    widget.locator("[name=system]").select_option(system)
+    widget.locator("[name=n_layers]").press("ArrowRight")
+    widget.locator("[name=n_segments]").press("End")
+    walk = SegmentWalk(system=system, n_layers=4, n_segments=8)
+    for walk.tick in range(1, 7):
+        widget.get_by_role("button", name="One tick").press("Enter")
         frame(page)
-        walk.tick -= 1
         assert_shows(widget, walk)
+    widget.get_by_role("button", name="Back").click()
+    frame(page)
+    walk.tick -= 1
+    assert_shows(widget, walk)
