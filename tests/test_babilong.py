@@ -97,7 +97,7 @@ def test_a_text_shorter_than_its_facts_is_an_error():
 @pytest.mark.parametrize("task", TASKS)
 def test_a_sample_holds_its_facts_and_its_answers(task):
     babilong = Babilong(task=task, segment_length=64)
-    batch = babilong.sample(4, 10, generator(), 3)
+    batch = babilong.sample(4, 640, generator(), 3)
     assert batch.segments.shape == (4, 10, 64)
     assert batch.questions.shape == (4, 3, QUESTION_LENGTH)
     assert batch.answers.shape == (4, 3)
@@ -108,11 +108,19 @@ def test_a_sample_holds_its_facts_and_its_answers(task):
         assert words.endswith("?")
         assert question[-1] == tokens_of("?")[-1] or words[-1] == "?"
         assert len(tokenizer().decode([answer.item()]).split()) == 1
-    again = babilong.sample(4, 10, generator(), 3)
+    again = babilong.sample(4, 640, generator(), 3)
     assert all(torch.equal(one, other) for one, other in zip(batch, again, strict=True))
-    other = babilong.sample(4, 10, generator(4), 3)
+    other = babilong.sample(4, 640, generator(4), 3)
     assert not torch.equal(batch.segments, other.segments)
     assert all(torch.equal(a, b) for a, b in zip(batch.to("cpu"), batch, strict=True))
+
+
+def test_a_text_is_whole_segments_or_one_short_one():
+    babilong = Babilong(segment_length=32)
+    for n_tokens, shape in {20: (2, 1, 20), 32: (2, 1, 32), 96: (2, 3, 32)}.items():
+        assert babilong.sample(2, n_tokens, generator()).segments.shape == shape
+    with pytest.raises(ValueError, match="n_tokens: expected at most 32, or a multiple of it, got"):
+        babilong.sample(2, 33, generator())
 
 
 def test_short_texts_hold_short_stories():
@@ -160,8 +168,8 @@ def test_settings_that_do_not_fit_are_errors(settings, message):
         Babilong(**settings)
 
 
-@pytest.mark.parametrize("numbers", [(0, 4, 1), (2, 0, 1), (2, 4, 0)])
+@pytest.mark.parametrize("numbers", [(0, 128, 1), (2, 0, 1), (2, 128, 0)])
 def test_sizes_below_one_are_errors(numbers):
-    batch, n_segments, n_questions = numbers
+    batch, n_tokens, n_questions = numbers
     with pytest.raises(ValueError, match="expected at least 1, got 0"):
-        Babilong().sample(batch, n_segments, generator(), n_questions)
+        Babilong().sample(batch, n_tokens, generator(), n_questions)

@@ -60,7 +60,9 @@ def test_what_graphs_give_is_what_a_step_without_them_gives(
 @pytest.mark.dtypes("float64")
 def test_where_there_is_no_question_nothing_is_learned_or_counted(lively, device, close):
     task = Babilong(task="qa4", segment_length=12)
-    segments, questions, answers = task.sample(2, 3, torch.Generator().manual_seed(0), 4).to(device)
+    segments, questions, answers = task.sample(2, 36, torch.Generator().manual_seed(0), 4).to(
+        device
+    )
     model = lively(am.ARMT, **SIZES | {"vocab_size": 4096, "segment_length": 12, "n_positions": 12})
     answers[:, 0] = Answers(model)(segments, questions)[:, 0].argmax(dim=-1)
     answers[:, 2:] = NO_ANSWER

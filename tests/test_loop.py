@@ -236,7 +236,8 @@ def test_hidden_stories_train_a_model_too_and_the_run_goes_on_from_its_file(tmp_
         sizes = dict(d_model=8, n_layers=1, n_heads=2, n_memory_tokens=1, d_memory=4)
         return am.ARMT(am.ARMTConfig(vocab_size=4096, segment_length=32, **sizes))
 
-    task, config = Babilong(segment_length=32), recipe(n_questions=3)
+    stages = [Stage(n_pairs=(16, 24), max_steps=7), Stage(n_pairs=(64, 64), max_steps=12)]
+    task, config = Babilong(segment_length=32), recipe(n_questions=3, stages=stages)
     whole = run(made(), task, config, tmp_path / "whole")
     assert whole.n_pairs == run(made(), task, config).n_pairs
     assert 0 < sum(whole.loss[-5:]) < sum(whole.loss[:5])

@@ -119,8 +119,9 @@ def hide(
 class BabilongBatch(NamedTuple):
     """Samples of the task, with texts in full.
 
-    segments: tokens of the text; question and answer follow them. questions: padded before their
-    first token. answers: the token that must follow each, NO_ANSWER where there is no question.
+    segments: tokens of the text, or of its only segment, which may be short; question and answer
+    follow them. questions: padded before their first token. answers: the token that must follow
+    each, NO_ANSWER where there is no question.
     """
 
     segments: Int[Tensor, "batch segments segment_length"]
@@ -193,22 +194,26 @@ class Babilong:
                 return sample
         raise ValueError(
             f"{self.task}: no story in {TRIES} has at most {self.most_facts} facts and {n_tokens} "
-            f"tokens; allow more facts or use more segments."
+            f"tokens; allow more facts or a longer text."
         )
 
     def sample(
-        self, batch: int, n_segments: int, generator: torch.Generator, n_questions: int | None = 1
+        self, batch: int, n_tokens: int, generator: torch.Generator, n_questions: int | None = 1
     ) -> BabilongBatch:
-        """Draw texts of n_segments segments, and ask each up to n_questions (None: all there are).
+        """Draw texts of n_tokens, and ask each up to n_questions (None: all there are).
 
-        generator: of the CPU, where the tensors are made too. Raises ValueError for sizes below one
-        and for a text that is too short for a story.
+        n_tokens: at most one segment, or whole segments. generator: of the CPU, where the tensors
+        are made too. Raises ValueError for sizes that do not fit, or are too short for a story.
         """
-        check_count(batch=batch, n_segments=n_segments, n_questions=n_questions)
-        n_tokens = n_segments * self.segment_length
+        check_count(batch=batch, n_tokens=n_tokens, n_questions=n_questions)
+        if n_tokens > self.segment_length and n_tokens % self.segment_length:
+            raise ValueError(
+                f"n_tokens: expected at most {self.segment_length}, or a multiple of it, got "
+                f"{n_tokens}; use another length, or another segment_length."
+            )
         random = Random(int(torch.randint(2**62, (), generator=generator)))
         samples = [self.draw(random, n_tokens) for _ in range(batch)]
         hidden = hide([facts for facts, _ in samples], n_tokens, background(self.split), generator)
-        segments = hidden.part(0, n_tokens).unflatten(1, (n_segments, self.segment_length))
+        segments = hidden.part(0, n_tokens).unflatten(1, (-1, min(n_tokens, self.segment_length)))
         asked = [questions[:n_questions] for _, questions in samples]
         return BabilongBatch(segments, *encode_questions(asked, n_questions or 1))

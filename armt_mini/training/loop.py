@@ -35,7 +35,7 @@ WINDOW = 50  # steps over which accuracy is averaged before a stage may end
 class Stage:
     """Train on n_pairs = (fewest, most) pairs, drawn anew each step, both ends included.
 
-    In BABILong, which has no pairs, they are segments.
+    In BABILong, which has no pairs, they are tokens.
     Ends after max_steps, or as soon as the mean accuracy of its last 50 steps reaches `until`
     (0 … 1; its default is above 1, so never). Raises ValueError for numbers out of range.
     """
