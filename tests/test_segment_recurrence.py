@@ -220,7 +220,7 @@ def test_a_schedule_that_does_not_exist_and_anothers_configuration_are_errors(
 @pytest.mark.dtypes("float32")
 def test_a_model_can_be_traced_whole_and_pickled(lively, draw_tokens, kind):
     """In one graph: nothing in the loop over segments waits for a number."""
-    model, tokens = lively(kind), draw_tokens(2, 13)
+    model, tokens = lively(kind, n_layers=2), draw_tokens(2, 13)  # three segments
     expected = model(tokens).logits
     traced = torch.compile(model, backend="eager", fullgraph=True)
     assert torch.equal(traced(tokens).logits, expected)
