@@ -23,7 +23,7 @@ unexport MPLBACKEND PYTHONPATH PYTHONHOME
 
 help:
 	@echo 'make book    the book as a web site, in $(SITE)/'
-	@echo 'make check   lint, types, spelling, unit tests (two to three minutes)'
+	@echo 'make check   lint, types, spelling, unit tests (two minutes)'
 	@echo 'make test    make check, the book, and the built pages in a browser'
 	@echo 'make lock    requirements.lock again, from the ranges in pyproject.toml'
 	@echo 'make clean   remove what these commands made'

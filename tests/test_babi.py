@@ -126,6 +126,7 @@ def test_one_seed_is_one_story_and_another_seed_another(task):
     assert draw(task, "published", 3) != draw(task, "published", 3, seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["qa1", "qa2", "qa3", "qa4"])
 def test_in_the_published_dialect_every_place_is_as_often_the_answer(task):
     answers = Counter(

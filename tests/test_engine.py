@@ -345,6 +345,7 @@ def close_all(actual: list[dict], expected: list[am.MemoryState], tolerance: flo
         close_states(one, other.detach(), tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", IN_THE_PAGE)
 def test_a_shipped_model_answers_as_in_python(check_model, name):
     generator = torch.Generator().manual_seed(5)

@@ -218,6 +218,10 @@ def test_controls_work_from_a_folder_their_link_carries_them_and_a_wrong_link_ch
         for reset in page.get_by_role("button", name="Reset").all():
             reset.click()
         page.wait_for_url(lambda address: "#" not in address)  # a served page keeps it as well
+        slider = page.locator(".armt-widget input[type=range]").first
+        is_at_its_end = slider.input_value() == slider.get_attribute("max")
+        slider.press("ArrowLeft" if is_at_its_end else "ArrowRight")
+        page.wait_for_url(lambda address: "#" in address)
     with open_page(f"{name}#{wrong}") as page:
         assert all_shown(page) == first
 
