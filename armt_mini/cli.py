@@ -21,11 +21,13 @@ import armt_mini
 from armt_mini.armt import ARMT
 from armt_mini.baselines.layer_alone import LayerAlone
 from armt_mini.device import DEVICES, describe_device, pick_device, present_devices
-from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
+from armt_mini.tasks import AssociativeRetrieval, Babilong
+from armt_mini.tasks.background import background, read_background
 from armt_mini.training import benchmark as speed
 from armt_mini.training import checkpoints, loop
 from armt_mini.training.answers import PRECISIONS
-from armt_mini.training.evaluation import exact_match, pairs_remembered
+from armt_mini.training.evaluation import Score, exact_match, pairs_remembered
+from armt_mini.training.hidden_facts import by_distance, samples_of_folder, score_hidden
 from armt_mini.training.recipes import RECIPES, has_keys, new_run
 from armt_mini.training.results import begin_results, save_results
 from armt_mini.training.workers import Workers, workers
@@ -179,6 +181,13 @@ def add_evaluate(command: ArgumentParser) -> None:
     add_number(command, "batch_size", int, "samples at once; others are drawn with another", 64)
     add_number(command, "seed", seed, "of the samples", 0)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    hidden = command.add_argument_group("stories hidden in a text, for a model of BABILong")
+    about = "length of the texts, as 16k or 50M (default: 4k 16k)"
+    hidden.add_argument("--tokens", type=length, nargs="+", metavar="N", help=about)
+    about = "ask the questions of this folder's test file, in bAbI's format, not drawn ones"
+    hidden.add_argument("--babi-folder", type=Path, metavar="DIR", help=about)
+    about = "hide them in this text (UTF-8), not in the part of the novel that is for tests"
+    hidden.add_argument("--background", type=Path, metavar="FILE", help=about)
     about = "a results file to add to: what the run was, its curve, and these answers"
     command.add_argument("--out", type=Path, metavar="FILE", help=about)
     add_device(command)
@@ -223,6 +232,15 @@ def span(text: str) -> tuple[int, int]:
         return int(fewest), int(most or fewest)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number or a range, got {text!r}") from None
+
+
+def length(text: str) -> int:
+    """Tokens: "16k" is 16,000, "50M" 50 million."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "M") else (text, "")
+    try:
+        return round(float(number) * {"": 1, "k": 1_000, "M": 1_000_000}[unit])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number as 16k or 50M, got {text!r}") from None
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -294,6 +312,9 @@ def evaluate(options: Namespace) -> None:
     """Ask a trained model, and print how much it knows."""
     file = find(options.file)
     about = checkpoints.read_checkpoint(file).about
+    if isinstance(about.get("task"), dict) and "split" in about["task"]:
+        evaluate_hidden(options, file, about)
+        return
     try:
         task = AssociativeRetrieval(**about["task"])
     except (KeyError, TypeError):
@@ -343,6 +364,47 @@ def evaluate(options: Namespace) -> None:
             low, high = row["pairs_remembered_interval"]
             line += f"  {row['pairs_remembered']:16.1f}  {low:6.1f} … {high:6.1f}"
         print(line)
+
+
+def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> None:
+    """`evaluate` for a model that reads stories hidden in long texts."""
+    task = Babilong(**about["task"] | {"split": "test", "most_facts": None})
+    found = begin_results(options.out, file) if options.out else None
+    model: Any = checkpoints.load_model(file)
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        model.to(device := pick_device(options.device))
+    text = read_background(options.background) if options.background else background("test")
+    said = {"file": str(file), "task": about["task"], "results": []} | {
+        name: getattr(options, name) for name in ("seed", "samples", "questions", "batch_size")
+    }
+    said |= {name: str(getattr(options, name) or "") for name in ("babi_folder", "background")}
+    if not options.json:
+        print(f"{'tokens':>13}  {'exact match':>11}  {'95 % interval':>15}  by quarter, last first")
+    for n_tokens in options.tokens or (4_000, 16_000):
+        if options.babi_folder:
+            samples = samples_of_folder(options.babi_folder, task.task)[: options.samples]
+        else:
+            samples = task.draw_many(options.samples, n_tokens, options.seed)
+        answered = score_hidden(
+            model, samples, text, n_tokens, batch_size=options.batch_size, seed=options.seed,
+            schedule="captured" if device.type == "cuda" else "sequential",
+            progress=not options.json,
+        )  # fmt: skip
+        score = Score(int(answered.is_right.sum()), len(samples))
+        quarters = by_distance(answered, n_tokens)
+        row = {"tokens": n_tokens, **score._asdict(), "exact_match": score.accuracy}
+        row |= {"interval": score.interval(), "quarters": [list(quarter) for quarter in quarters]}
+        said["results"].append(row)
+        said["provenance"] = checkpoints.provenance(device)
+        if found is not None:
+            save_results(options.out, found, said)  # after each: what comes later may take hours
+        if not options.json:
+            low, high = row["interval"]
+            shares = "  ".join(f"{q.accuracy:4.0%}" if q.total else "   –" for q in quarters)
+            line = f"{n_tokens:13,d}  {score.accuracy:11.1%}  {low:6.1%} … {high:6.1%}  {shares}"
+            print(line, flush=True)
+    if options.json:
+        print(json.dumps(said, indent=2))
 
 
 def benchmark(options: Namespace) -> None:

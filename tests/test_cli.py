@@ -14,8 +14,10 @@ import torch
 
 import armt_mini as am
 from armt_mini.cli import main
+from armt_mini.tasks import Babilong
 from armt_mini.training import checkpoints, loop
 from armt_mini.training.checkpoints import load_model, read_checkpoint
+from armt_mini.training.loop import Stage, TrainingConfig, train
 from armt_mini.training.recipes import RECIPES
 
 QUICK = ["--pairs", "1", "2-3", "--steps", "4", "--batch-size", "3", "--device", "cpu"]
@@ -349,3 +351,66 @@ def test_a_training_that_fails_has_status_one(monkeypatch, capsys):
     monkeypatch.setattr(loop, "step", fail)
     assert main(["train", "rewrite", *QUICK]) == 1
     assert capsys.readouterr().err == "armt-mini: loss: expected a finite number, got nan\n"
+
+
+@pytest.fixture
+def reader() -> str:
+    """A checkpoint of a small model of BABILong, after three steps."""
+    sizes = dict(d_model=8, n_layers=1, n_heads=2, n_memory_tokens=1, d_memory=4)
+    model = am.ARMT(am.ARMTConfig(vocab_size=4096, segment_length=32, **sizes))
+    config = TrainingConfig(stages=[Stage(n_pairs=(64, 64), max_steps=3)], batch_size=2)
+    task = Babilong(segment_length=32, most_facts=4)
+    train(model, task, config, checkpoint="b.safetensors", progress=False)
+    return "b.safetensors"
+
+
+def test_evaluate_asks_a_model_of_babilong_at_each_length(reader, capsys):
+    words = ["--tokens", "200", "1.5k", "--samples", "5", "--batch-size", "2", "--device", "cpu"]
+    assert main(["evaluate", reader, *words, "--out", "found.json"]) == 0
+    lines = [line for line in re.split(r"[\r\n]", capsys.readouterr().out) if "reading" not in line]
+    _, heading, *rows = filter(None, lines)
+    assert heading.split()[:3] == ["tokens", "exact", "match"]
+    assert [row.split()[0] for row in rows] == ["200", "1,500"]
+    saved = json.loads(Path("found.json").read_text(encoding="utf-8"))
+    assert main(["evaluate", reader, *words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["results"] == saved["evaluations"][0]["results"]
+    for row in said["results"]:
+        assert row["total"] == 5 == sum(total for _, total in row["quarters"])
+        assert row["correct"] == sum(correct for correct, _ in row["quarters"])
+        low, high = row["interval"]
+        assert 0 <= low <= row["exact_match"] <= high <= 1
+
+
+def test_evaluate_hides_ones_own_stories_in_ones_own_text(reader, capsys):
+    Path("qa1_my_test.txt").write_text(
+        "1 Mary moved to the office.\n2 Where is Mary?\toffice\t1\n", encoding="utf-8"
+    )
+    Path("text.txt").write_text("It was late. Nobody came.\n", encoding="utf-8")
+    own = ["--babi-folder", ".", "--background", "text.txt", "--tokens", "70"]
+    assert main(["evaluate", reader, *own, "--json", "--device", "cpu"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["babi_folder"], said["background"]) == (".", "text.txt")
+    (row,) = said["results"]
+    assert (row["tokens"], row["total"]) == (70, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--tokens 5", "no story in 1000 has at most"),
+        ("--tokens 70 --babi-folder .", "--babi-folder: expected one file called"),
+        ("--tokens 70 --background none.txt", "none.txt"),
+        ("--tokens 70 --samples 0", "--samples: expected at least 1, got 0"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_model_of_babilong_is_an_error(reader, capsys, words, message):
+    assert main(["evaluate", reader, *words.split(), "--device", "cpu"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", ["16g", "k", "many"])
+def test_a_length_that_is_no_number_is_an_error(reader, capsys, wrong):
+    with pytest.raises(SystemExit):
+        main(["evaluate", reader, "--tokens", wrong])
+    assert "expected a number as 16k or 50M" in capsys.readouterr().err

@@ -9,7 +9,13 @@ import armt_mini as am
 from armt_mini.tasks.babi import Question
 from armt_mini.tasks.babilong import Babilong, Sample, hide
 from armt_mini.tasks.background import VOCAB_SIZE, background, tokenizer, tokens_of
-from armt_mini.training.hidden_facts import answer_hidden
+from armt_mini.training.hidden_facts import (
+    Answered,
+    answer_hidden,
+    by_distance,
+    samples_of_folder,
+    score_hidden,
+)
 
 SIZES = dict(d_model=8, n_layers=2, n_heads=2, segment_length=16, n_memory_tokens=2, d_memory=4)
 
@@ -88,3 +94,31 @@ def test_other_texts_than_samples_are_an_error():
     samples, hidden = texts()
     with pytest.raises(ValueError, match="samples: expected one for each of the 3 texts, got 2"):
         answer_hidden(Oracle(), samples[:2], hidden)
+
+
+def test_the_same_seed_hides_the_same_whatever_the_batch():
+    samples, _ = texts(5)
+    model = am.ARMT(am.ARMTConfig(vocab_size=VOCAB_SIZE, value_std=0.5, **SIZES))
+    around = background("test")
+    one, other = (score_hidden(model, samples, around, 640, batch_size=n) for n in (2, 64))
+    assert torch.equal(one.distances, other.distances)
+    moved = score_hidden(model, samples, around, 640, seed=1)
+    assert not torch.equal(one.distances, moved.distances)
+    oracle = score_hidden(Oracle(), samples, around, 640)
+    assert oracle.is_right.all()
+
+
+def test_scores_by_distance_count_the_quarter_in_which_the_answer_stood():
+    is_right = torch.tensor([True, False, True, True])
+    answered = Answered(is_right, torch.tensor([1, 25, 26, 100]))
+    assert by_distance(answered, 100) == [(1, 2), (1, 1), (0, 0), (1, 1)]
+
+
+def test_questions_of_a_folder_are_those_of_its_one_test_file(tmp_path):
+    text = "1 Mary moved to the office.\n2 Where is Mary?\toffice\t1\n"
+    (tmp_path / "qa1_single_test.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "qa1_single_train.txt").write_text(text * 2, encoding="utf-8")
+    (sample,) = samples_of_folder(tmp_path, "qa1")
+    assert sample == (("Mary moved to the office.",), (Question("Where is Mary?", "office", (0,)),))
+    with pytest.raises(ValueError, match=r"^babi_folder: expected one file called \*qa2_\*test"):
+        samples_of_folder(tmp_path, "qa2")

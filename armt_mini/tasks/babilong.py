@@ -73,6 +73,11 @@ class HiddenFacts:
         for start in range(0, self.n_tokens, size):
             yield self.part(start, min(start + size, self.n_tokens))
 
+    def rows(self, some: slice) -> HiddenFacts:
+        """Some of the texts."""
+        own = (self.offsets, self.facts, self.lengths, self.starts)
+        return HiddenFacts(self.n_tokens, self.background, *(tensor[some] for tensor in own))
+
     def to(self, device: torch.device | str) -> HiddenFacts:
         """The same texts on another device."""
         around = Background(*(tensor.to(device) for tensor in self.background))
@@ -171,7 +176,7 @@ class Babilong:
     segment_length: int = 128
     split: str = "train"
     most_facts: int | None = None
-    dialects: tuple[str, ...] = tuple(DIALECTS)
+    dialects: Sequence[str] = tuple(DIALECTS)
 
     def __post_init__(self) -> None:
         check_one_of("task", self.task, TASKS)
@@ -197,6 +202,11 @@ class Babilong:
             f"tokens; allow more facts or a longer text."
         )
 
+    def draw_many(self, n_samples: int, n_tokens: int, seed: int) -> list[Sample]:
+        """So many samples that fit into n_tokens, the same for the same seed."""
+        random = Random(seed)
+        return [self.draw(random, n_tokens) for _ in range(n_samples)]
+
     def sample(
         self, batch: int, n_tokens: int, generator: torch.Generator, n_questions: int | None = 1
     ) -> BabilongBatch:
@@ -211,8 +221,8 @@ class Babilong:
                 f"n_tokens: expected at most {self.segment_length}, or a multiple of it, got "
                 f"{n_tokens}; use another length, or another segment_length."
             )
-        random = Random(int(torch.randint(2**62, (), generator=generator)))
-        samples = [self.draw(random, n_tokens) for _ in range(batch)]
+        seed = int(torch.randint(2**62, (), generator=generator))
+        samples = self.draw_many(batch, n_tokens, seed)
         hidden = hide([facts for facts, _ in samples], n_tokens, background(self.split), generator)
         segments = hidden.part(0, n_tokens).unflatten(1, (-1, min(n_tokens, self.segment_length)))
         asked = [questions[:n_questions] for _, questions in samples]

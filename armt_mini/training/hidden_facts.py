@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from armt_mini.checks import check_count
 from armt_mini.shapes import Bool, Int
-from armt_mini.tasks.babilong import NO_ANSWER, HiddenFacts, Sample, encode_questions
+from armt_mini.tasks.babi import read_stories
+from armt_mini.tasks.babilong import NO_ANSWER, HiddenFacts, Sample, encode_questions, hide
+from armt_mini.tasks.background import Background
+from armt_mini.training.evaluation import Score
 from armt_mini.training.streaming import Stream
 
 BLOCK = 64  # segments that are computed and handed over at a time
@@ -55,3 +60,55 @@ def answer_hidden(
     last = torch.tensor([sample.questions[0].supports[-1] for sample in samples])
     starts = hidden.starts.cpu().gather(1, last.unsqueeze(1)).squeeze(1)
     return Answered(is_right, hidden.n_tokens - starts)
+
+
+def score_hidden(
+    model: Any,
+    samples: Sequence[Sample],
+    around: Background,
+    n_tokens: int,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    schedule: str = "sequential",
+    progress: bool = False,
+) -> Answered:
+    """Hide each sample in a text of n_tokens, and ask it: batch_size texts side by side.
+
+    The same seed hides the same samples at the same places, whatever batch_size is. Raises
+    ValueError for sizes below one, and for a text shorter than its facts.
+    """
+    check_count(n_samples=len(samples), n_tokens=n_tokens, batch_size=batch_size)
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    hidden = hide([sample.facts for sample in samples], n_tokens, around, generator).to(device)
+    found = []
+    for start in range(0, len(samples), batch_size):
+        some = slice(start, start + batch_size)
+        texts, asked = hidden.rows(some), samples[some]
+        found.append(answer_hidden(model, asked, texts, schedule=schedule, progress=progress))
+    return Answered(*map(torch.cat, zip(*found, strict=True)))
+
+
+def by_distance(answered: Answered, n_tokens: int, parts: int = 4) -> list[Score]:
+    """Scores of the questions whose answer stood in each part of the text, the last part first."""
+    part = ((answered.distances - 1) * parts // n_tokens).clamp(0, parts - 1)
+    return [
+        Score(int(answered.is_right[part == n].sum()), int((part == n).sum())) for n in range(parts)
+    ]
+
+
+def samples_of_folder(folder: str | Path, task: str) -> list[Sample]:
+    """All questions of a folder's test file of a task, in bAbI's format: *qa1*test*.txt.
+
+    Raises ValueError unless there is one such file.
+    """
+    files = sorted(Path(folder).glob(f"*{task}_*test*.txt"))
+    if len(files) != 1:
+        raise ValueError(
+            f"babi_folder: expected one file called *{task}_*test*.txt in {folder}, "
+            f"got {len(files)}."
+        )
+    return [
+        Sample.of(story, moment) for story in read_stories(files[0]) for moment in story.moments
+    ]

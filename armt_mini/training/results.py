@@ -102,10 +102,10 @@ def save_results(file: str | Path, found: Mapping[str, Any], said: Mapping[str, 
 
 
 def questions(evaluation: Mapping[str, Any]) -> list[Any]:
-    """What was asked: settings, and how many pairs in each row."""
-    names = "seed", "samples", "questions", "batch_size"
+    """What was asked: settings, and how many pairs (or tokens) in each row."""
+    names = "seed", "samples", "questions", "batch_size", "babi_folder", "background"
     settings = [evaluation.get(name) for name in names]
-    return [*settings, *(row["pairs"] for row in evaluation["results"])]
+    return [*settings, *(row.get("pairs", row.get("tokens")) for row in evaluation["results"])]
 
 
 def exact_matches(result: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
