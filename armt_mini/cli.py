@@ -378,13 +378,14 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
         name: getattr(options, name) for name in ("seed", "samples", "questions", "batch_size")
     }
     said |= {name: str(getattr(options, name) or "") for name in ("babi_folder", "background")}
+    own = samples_of_folder(options.babi_folder, task.task) if options.babi_folder else None
     if not options.json:
         print(f"{'tokens':>13}  {'exact match':>11}  {'95 % interval':>15}  by quarter, last first")
     for n_tokens in options.tokens or (4_000, 16_000):
-        if options.babi_folder:
-            samples = samples_of_folder(options.babi_folder, task.task)[: options.samples]
-        else:
+        if own is None:
             samples = task.draw_many(options.samples, n_tokens, options.seed)
+        else:
+            samples = own[: options.samples]
         answered = score_hidden(
             model, samples, text, n_tokens, batch_size=options.batch_size, seed=options.seed,
             schedule="captured" if device.type == "cuda" else "sequential",

@@ -10,6 +10,7 @@ import chromium
 import pytest
 from playwright.sync_api import sync_playwright
 from site_pages import SITE, assert_none, settle, visit
+from test_every_widget import as_opened
 
 # A window of Chromium prepares the suggestions under its address bar in pages of their own, which
 # takes as long as opening a short page of the book. Only the last list of features counts, so those
@@ -99,3 +100,16 @@ def open_page(browser, address):
             assert_none("problems", problems)
 
     return open_page
+
+
+@pytest.fixture(scope="module")
+def page(open_page, request):
+    """The page that a file of tests calls PAGE, opened once for all of them."""
+    with open_page(request.module.PAGE) as page:
+        yield page
+
+
+@pytest.fixture
+def widget(page):
+    """The page's only widget, with every control where it is when the page opens."""
+    return as_opened(page.locator(".armt-widget"))

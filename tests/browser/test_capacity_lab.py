@@ -3,22 +3,11 @@
 import numpy as np
 import pytest
 from drawn import Chart, assert_matrix
-from test_every_widget import as_opened, frame
+from test_every_widget import frame
 
 from armt_mini.widgets import CapacityLab
 
 PAGE = "chapters/02_linear_attention.html"
-
-
-@pytest.fixture(scope="module")
-def page(open_page):
-    with open_page(PAGE) as page:
-        yield page
-
-
-@pytest.fixture
-def widget(page):
-    return as_opened(page.locator(".armt-widget"))
 
 
 def words(lab):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from drawn import Chart, assert_matrix, numbers
-from test_every_widget import as_opened, frame
+from test_every_widget import frame
 
 from armt_mini.widgets import RewriteLab
 
@@ -17,17 +17,6 @@ PRESETS = {
     "The same, γ not clipped": {"schedule": "first_twice", "clip_gamma": False},
     "Two keys that overlap": {"n_segments": 8, "second_key": True},
 }
-
-
-@pytest.fixture(scope="module")
-def page(open_page):
-    with open_page(PAGE) as page:
-        yield page
-
-
-@pytest.fixture
-def widget(page):
-    return as_opened(page.locator(".armt-widget"))
 
 
 def assert_shows(widget, lab):

@@ -2,17 +2,11 @@
 
 import pytest
 from drawn import numbers
-from test_every_widget import as_opened, frame
+from test_every_widget import frame
 
 from armt_mini.widgets import SegmentWalk
 
 PAGE = "chapters/06_segment_recurrence.html"
-
-
-@pytest.fixture(scope="module")
-def page(open_page):
-    with open_page(PAGE) as page:
-        yield page
 
 
 def assert_shows(widget, walk):
@@ -29,8 +23,7 @@ def assert_shows(widget, walk):
 
 
 @pytest.mark.parametrize("system", ["armt", "rmt", "prmt"])
-def test_page_and_package_agree(page, system):
-    widget = as_opened(page.locator(".armt-widget"))
+def test_page_and_package_agree(page, widget, system):
     widget.locator("[name=system]").select_option(system)
     widget.locator("[name=n_layers]").press("ArrowRight")
     widget.locator("[name=n_segments]").press("End")
