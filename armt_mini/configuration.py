@@ -56,7 +56,9 @@ class MemoryConfig:
     d_memory: size of keys and queries before the feature map φ, which feature_map and nu choose;
     unit_features scales φ to length one (not in the paper). rule, clip_gamma, detach_gamma, eps:
     see `write`; "delta" is ARMT with γ off. retention: the share of a memory, 0 to 1, that is left
-    when the next segment is written; the paper keeps all. Raises ValueError where they do not fit.
+    when the next segment is written; the paper keeps all. min_strength: what a memory token would
+    write with less strength is not written, 0 to 1; the paper writes all. Raises ValueError where
+    they do not fit.
     """
 
     d_memory: int
@@ -68,17 +70,26 @@ class MemoryConfig:
     eps: float = 1e-5
     unit_features: bool = False
     retention: float = 1.0
+    min_strength: float = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_one_of("rule", self.rule, RULES)
-        if self.retention > 1:
-            raise ValueError(f"retention: expected 0 to 1, got {self.retention}.")
+        for name in ("retention", "min_strength"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)}.")
         check_at_least(1, d_key=self.d_key)  # raises where φ does not fit
 
     def features(self, x: Tensor) -> Tensor:
         """φ(x): (..., d_memory) -> (..., d_key)."""
         return feature_map(self.feature_map, self.nu, self.unit_features)(x)
+
+    def strengths(self, x: Tensor) -> Tensor:
+        """β = σ(x), or 0 where that is below min_strength."""
+        strengths = x.sigmoid()
+        if self.min_strength == 0:
+            return strengths
+        return strengths * (strengths >= self.min_strength)
 
     @property
     def normalise(self) -> bool:

@@ -121,6 +121,13 @@ PLANTED_ERRORS = [
         "test_associative_layer.py",
     ),
     PlantedError(
+        "the weakest writes are halved, not left out",
+        "configuration.py",
+        "strengths * (strengths >= self.min_strength)",
+        "strengths * (1 + (strengths >= self.min_strength)) / 2",
+        "test_associative_layer.py",
+    ),
+    PlantedError(
         "the delta rule without a normaliser divides by it",
         "update_rules.py", "counted=0, normalise=False)", "counted=0)",
         "test_delta_rule.py",
@@ -545,6 +552,11 @@ PLANTED_ERRORS = [
     PlantedError(
         "engine: the memory of a model does not fade",
         "widgets/engine.js", "fade(state, config.retention)", "state",
+        ENGINE_MODEL,
+    ),
+    PlantedError(
+        "engine: a model writes whatever it writes weakly",
+        "widgets/engine.js", "strength < least ? 0 : strength", "strength",
         ENGINE_MODEL,
     ),
     PlantedError(

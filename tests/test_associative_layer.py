@@ -1,13 +1,18 @@
 """One layer: read before the block on all positions, write after it from the memory tokens."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 import armt_mini as am
-from armt_mini.associative_layer import associative_layer, write_memory
+from armt_mini.associative_layer import (
+    associative_layer,
+    keys_values_strengths,
+    write_memory,
+)
 from armt_mini.transformer_block import transformer_block
 
 
@@ -95,6 +100,18 @@ def test_a_memory_fades_when_it_is_written_and_is_read_before(layer, close, rule
     close(out, expected)
     memory_tokens = expected[:, -config.n_memory_tokens :]
     close(new, write_memory(weights, memory_tokens, less, config))
+
+
+def test_what_is_written_with_less_than_the_least_strength_is_not_written(layer, close):
+    weights, hidden, state, config = layer(rule="deltanet")
+    memory_tokens = hidden[:, -config.n_memory_tokens :]
+    keys, values, strengths = keys_values_strengths(weights, memory_tokens, config)
+    least = strengths.median().item()
+    assert strengths.min() < least < strengths.max()
+    config = replace(config, min_strength=least)  # which is itself strong enough
+    found = write_memory(weights, memory_tokens, state, config)
+    strengths = strengths.where(strengths >= least, 0)
+    close(found, am.write(state, keys, values, strengths, "deltanet", config.eps))
 
 
 def test_a_fresh_layer_remembers_nothing_since_its_values_start_at_zero(draw_tokens):

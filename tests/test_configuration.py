@@ -24,7 +24,7 @@ def test_defaults_are_the_papers():
     assert (config.clip_gamma, config.detach_gamma) == (True, True)
     assert (config.unit_features, config.memory_norm, config.value_std) == (False, False, 0.0)
     assert config.tied_head
-    assert config.retention == 1
+    assert (config.retention, config.min_strength) == (1, 0)
 
 
 @pytest.mark.parametrize(("feature_map", "d_key"), [("dpfp", 42), ("elu_plus_one", 7), ("relu", 7)])
@@ -51,6 +51,8 @@ WRONG = [
     ("rule", "hebbian"),
     ("retention", 1.01),
     ("retention", -0.1),
+    ("min_strength", 1.01),
+    ("min_strength", -0.1),
     ("eps", -1e-9),
     ("eps", float("nan")),
     ("eps", float("inf")),

@@ -91,8 +91,9 @@ class LayerAlone(nn.Module):
         """φ(k), v and β of the memory token that every pair becomes."""
         memory_tokens = self.key_embedding[pairs[:, :, 0]] + self.value_embedding[pairs[:, :, 2]]
         keys = self.config.features(memory_tokens @ self.key_weight)
-        strengths = torch.sigmoid(memory_tokens @ self.strength_weight + self.strength_bias)
-        return keys, memory_tokens @ self.value_weight, strengths.squeeze(-1)
+        strengths = memory_tokens @ self.strength_weight + self.strength_bias
+        values = memory_tokens @ self.value_weight
+        return keys, values, self.config.strengths(strengths.squeeze(-1))
 
     def ask(
         self, questions: Int[Tensor, "batch questions 2"], states: list[MemoryState]

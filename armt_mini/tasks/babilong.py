@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
@@ -193,10 +194,15 @@ class Babilong:
         """
         for _ in range(TRIES):
             story = draw_story(self.task, random, random.choice(self.dialects))
-            sample = Sample.of(story, random.choice(story.moments))
-            is_short = self.most_facts is None or len(sample.facts) <= self.most_facts
-            if is_short and sum(len(tokens_of(fact)) for fact in sample.facts) <= n_tokens:
-                return sample
+            lengths = list(accumulate(len(tokens_of(fact)) for fact in story.facts))
+            fitting = [
+                moment
+                for moment in story.moments
+                if lengths[moment.n_facts - 1] <= n_tokens
+                and (self.most_facts is None or moment.n_facts <= self.most_facts)
+            ]
+            if fitting:
+                return Sample.of(story, random.choice(fitting))
         raise ValueError(
             f"{self.task}: no story in {TRIES} has at most {self.most_facts} facts and {n_tokens} "
             f"tokens; allow more facts or a longer text."

@@ -362,11 +362,17 @@ function writeMemory(weights, memoryTokens, state, config) {
   );
   const values = inputs.map((m) => vectorTimesMatrix(m, weights.memory_value_weight));
   const strengths = Float64Array.from(inputs, (m) =>
-    logisticSigmoid(linearMap(weights, "memory_strength", m)[0]),
+    strengthOf(linearMap(weights, "memory_strength", m)[0], config),
   );
   const options = { eps: config.eps, clipGamma: config.clip_gamma };
   const left = fade(state, config.retention);
   return { state: write(left, keys, values, strengths, config.rule, options), strengths };
+}
+
+/** β of a memory token: the weakest writes are left out. */
+function strengthOf(x, { min_strength: least = 0 }) {
+  const strength = logisticSigmoid(x);
+  return strength < least ? 0 : strength;
 }
 
 /** What the memory projections see. */
@@ -565,7 +571,7 @@ class LayerAlone extends SegmentRecurrence {
     );
     const key = featuresOf(vectorTimesMatrix(memoryToken, weights.key_weight), this.config);
     const value = vectorTimesMatrix(memoryToken, weights.value_weight);
-    const strength = logisticSigmoid(linearMap(weights, "strength", memoryToken)[0]);
+    const strength = strengthOf(linearMap(weights, "strength", memoryToken)[0], this.config);
     const { rule, eps, clip_gamma: clipGamma, retention } = this.config;
     const strengths = Float64Array.of(strength);
     const left = fade(state, retention);
