@@ -125,7 +125,7 @@ def groups(diagonals: Iterator[Any]) -> Iterator[list[Any]]:
         yield from [group] if len(group) == DIAGONALS else [[diagonal] for diagonal in group]
 
 
-# Of each model: where its weights lie, and a recording for each number of texts.
+# Of each model: its configuration, where its weights lie, and a recording for each number of texts.
 RECORDINGS: WeakKeyDictionary[nn.Module, tuple[Any, dict[int, Recording]]] = WeakKeyDictionary()
 
 
@@ -141,8 +141,9 @@ def recording_of(model: Any, layer: LayerStep, states: list[MemoryState]) -> Rec
             "'compiled'."
         )
     places = [(parameter.data_ptr(), parameter.dtype) for parameter in model.parameters()]
-    if model not in RECORDINGS or RECORDINGS[model][0] != places:
-        RECORDINGS[model] = places, {}
+    recorded = model.config, places
+    if model not in RECORDINGS or RECORDINGS[model][0] != recorded:
+        RECORDINGS[model] = recorded, {}
     of_model, batch = RECORDINGS[model][1], len(states[0].normaliser)
     if batch not in of_model:
         # What is made in inference mode could be changed in that mode only.

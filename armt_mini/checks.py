@@ -108,6 +108,13 @@ def check_at_least(least: float, **named: float | None) -> None:
             raise ValueError(f"{name}: expected at least {least}, got {number!r}.")
 
 
+def check_share(**named: float) -> None:
+    """Raise ValueError for the first of the named numbers that is not in 0 … 1."""
+    for name, number in named.items():
+        if not (isinstance(number, Real) and 0 <= number <= 1):
+            raise ValueError(f"{name}: expected 0 to 1, got {number!r}.")
+
+
 def check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     """Raise ValueError unless the value is one of the known names."""
     if value not in known:

@@ -21,7 +21,8 @@ import armt_mini
 from armt_mini.armt import ARMT
 from armt_mini.baselines.layer_alone import LayerAlone
 from armt_mini.device import DEVICES, describe_device, pick_device, present_devices
-from armt_mini.tasks import AssociativeRetrieval, Babilong
+from armt_mini.tasks import AssociativeRetrieval, Babilong, Task
+from armt_mini.tasks.babi import TASKS
 from armt_mini.tasks.background import background, read_background
 from armt_mini.training import benchmark as speed
 from armt_mini.training import checkpoints, loop
@@ -78,7 +79,8 @@ DEFAULT_PAIRS = (2, 4, 8, 16, 50, 100, 200)  # that `evaluate` asks
 # An error of the package begins with an argument's name. Options have the same, but for these.
 OPTION_NAMES = {
     "fewest_pairs": "pairs", "most_pairs": "pairs", "n_pairs": "pairs", "max_steps": "steps",
-    "n_questions": "questions", "n_samples": "samples", "name": "device", "checkpoint": "out",
+    "n_questions": "questions", "n_samples": "samples", "n_tokens": "tokens", "name": "device",
+    "checkpoint": "out",
 }  # fmt: skip
 
 
@@ -138,22 +140,30 @@ def parser() -> ArgumentParser:
 
 def add_train(command: ArgumentParser) -> None:
     command.add_argument(
-        "task",
-        choices=("rewrite", "remember"),
+        "kind",
+        metavar="TASK",
+        choices=("rewrite", "remember", "babilong"),
         help="rewrite: keys come again with new values, the latest one is asked; "
-        "remember: every key comes once",
+        "remember: every key comes once; babilong: stories hidden in a novel",
     )
-    command.add_argument("--system", choices=RECIPES, default="layer-alone", help="what to train")
+    about = "what to train (default: layer-alone; babilong: armt)"
+    command.add_argument("--system", choices=RECIPES, help=about)
     place = "where to save (default: runs/TASK-SYSTEM-seedSEED.safetensors, with what --set says)"
     command.add_argument("--out", type=Path, metavar="FILE", help=place)
     add_number(command, "seed", seed, "of weights and samples", 0)
     add_device(command)
     task = command.add_argument_group("task")
     add_number(task, "key_size", int, "digits in a key (default: 1; whole models, remember: 3)")
-    add_number(task, "n_values", int, "different values", 16)
+    add_number(task, "n_values", int, "different values (default: 16)")
+    about = "of babilong (default: qa1)"
+    task.add_argument("--task", choices=TASKS, default="qa1", help=about)
+    about = "of babilong: share of the novel's tokens that become words of stories (default: 0)"
+    add_number(task, "decoys", float, about)
     training = command.add_argument_group("training (the defaults depend on the system)")
     stages = "curriculum: pairs in a sample, stage by stage, as 8 or as 4-8"
     training.add_argument("--pairs", type=span, nargs="+", metavar="N", help=stages)
+    about = "the same for babilong: tokens of a text, as 128 or as 128-4096"
+    training.add_argument("--tokens", type=span, nargs="+", metavar="N", help=about)
     for name, kind, about in STAGES:
         training.add_argument(f"--{name}", type=kind, nargs="+", metavar="N", help=about)
     for option in TRAINING:
@@ -176,8 +186,8 @@ def add_evaluate(command: ArgumentParser) -> None:
     pairs = f"pairs in a sample (default: those of {DEFAULT_PAIRS} that the other options allow)"
     command.add_argument("--pairs", type=int, nargs="+", metavar="N", help=pairs)
     add_number(command, "samples", int, "how many samples", 256)
-    about = "asked of each sample; the interval takes answers as independent, as they are for 1"
-    add_number(command, "questions", int, about, 1)
+    about = "asked of each sample (default: 1; for more the interval is too narrow, as if answers "
+    add_number(command, "questions", int, f"{about}were independent)")
     add_number(command, "batch_size", int, "samples at once; others are drawn with another", 64)
     add_number(command, "seed", seed, "of the samples", 0)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -226,7 +236,7 @@ def seed(text: str) -> int:
 
 
 def span(text: str) -> tuple[int, int]:
-    """Pairs of a stage: "8" is (8, 8), "4-8" is (4, 8)."""
+    """Pairs or tokens of a stage: "8" is (8, 8), "4-8" is (4, 8)."""
     fewest, _, most = text.partition("-")
     try:
         return int(fewest), int(most or fewest)
@@ -265,17 +275,15 @@ def train(options: Namespace) -> None:
 
 def train_with(together: Workers, options: Namespace) -> None:
     """`train` in one of several processes, of which the first one speaks."""
-    is_whole = RECIPES[options.system]["system"] != "layer-alone"
-    rewrite = options.task == "rewrite"
-    default = 3 if is_whole and not rewrite else 1
-    key_size = default if options.key_size is None else options.key_size
-    task = AssociativeRetrieval(rewrite=rewrite, key_size=key_size, n_values=options.n_values)
-    names = (name for name, *_ in (("pairs",), *STAGES, *TRAINING, *CHOICES, *SIZES))
+    if options.system is None:
+        options.system = "armt" if options.kind == "babilong" else "layer-alone"
+    task = task_of(options)
+    names = (name for name, *_ in (("pairs",), ("tokens",), *STAGES, *TRAINING, *CHOICES, *SIZES))
     settings = {name: getattr(options, name) for name in names}
     settings["n_questions"] = options.questions
     given = {name: value for name, value in settings.items() if value is not None}
     for name, value in options.set or ():
-        if name in ("name", "task", "seed", "pairs"):
+        if name in ("name", "task", "seed", "pairs", "tokens"):
             raise ValueError(f"set: expected a setting of the recipe, got {name!r}; leave it out.")
         given[name] = value
     try:
@@ -287,7 +295,8 @@ def train_with(together: Workers, options: Namespace) -> None:
         torch.set_num_threads(1)  # tensors here are small: two threads would wait for each other
     model.to(device)
     changes = "".join(f"-{name}={value}" for name, value in options.set or ())
-    name = f"{options.task}-{options.system}{changes}-seed{options.seed}.safetensors"
+    kind = f"babilong-{task.task}" if isinstance(task, Babilong) else options.kind
+    name = f"{kind}-{options.system}{changes}-seed{options.seed}.safetensors"
     file = options.out or Path("runs", name)
     if file.is_dir():
         raise ValueError(f"out: expected a file, {file} is a folder; name a file in it.")
@@ -308,6 +317,29 @@ def train_with(together: Workers, options: Namespace) -> None:
     )
 
 
+def task_of(options: Namespace) -> Task:
+    """What to train on. Raises ValueError for options of another task."""
+    if options.kind == "babilong":
+        refuse(options, "babilong", "key_size", "n_values")
+        return Babilong(task=options.task, decoys=options.decoys or 0.0)
+    refuse(options, options.kind, "decoys")
+    is_whole = RECIPES[options.system]["system"] != "layer-alone"
+    rewrite = options.kind == "rewrite"
+    default = 3 if is_whole and not rewrite else 1
+    return AssociativeRetrieval(
+        rewrite=rewrite,
+        key_size=default if options.key_size is None else options.key_size,
+        n_values=16 if options.n_values is None else options.n_values,
+    )
+
+
+def refuse(options: Namespace, kind: str, *names: str) -> None:
+    """Raise ValueError for the first of these options that is given: the task has no such one."""
+    for name in names:
+        if getattr(options, name) is not None:
+            raise ValueError(f"{name}: {kind} has no such option; leave it out.")
+
+
 def evaluate(options: Namespace) -> None:
     """Ask a trained model, and print how much it knows."""
     file = find(options.file)
@@ -319,8 +351,10 @@ def evaluate(options: Namespace) -> None:
         task = AssociativeRetrieval(**about["task"])
     except (KeyError, TypeError):
         raise ValueError(f"{file} does not say which task it was trained on.") from None
+    refuse(options, "a model of pairs", "tokens", "babi_folder", "background")
     counts = not task.rewrite and task.n_values > 1  # else there is no estimate of pairs remembered
     possible = [n_pairs for n_pairs in DEFAULT_PAIRS if has_keys(task, n_pairs)]
+    options.questions = 1 if options.questions is None else options.questions
     if not options.pairs and options.questions > possible[-1]:
         raise ValueError(
             f"questions: expected at most {possible[-1]}, unless --pairs names larger numbers of "
@@ -368,14 +402,15 @@ def evaluate(options: Namespace) -> None:
 
 def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> None:
     """`evaluate` for a model that reads stories hidden in long texts."""
-    task = Babilong(**about["task"] | {"split": "test", "most_facts": None})
+    refuse(options, "a model of BABILong", "pairs", "questions")
+    task = Babilong(**about["task"] | {"split": "test", "most_facts": None, "decoys": 0.0})
     found = begin_results(options.out, file) if options.out else None
     model: Any = checkpoints.load_model(file)
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
         model.to(device := pick_device(options.device))
     text = read_background(options.background) if options.background else background("test")
     said = {"file": str(file), "task": about["task"], "results": []} | {
-        name: getattr(options, name) for name in ("seed", "samples", "questions", "batch_size")
+        name: getattr(options, name) for name in ("seed", "samples", "batch_size")
     }
     said |= {name: str(getattr(options, name) or "") for name in ("babi_folder", "background")}
     own = samples_of_folder(options.babi_folder, task.task) if options.babi_folder else None

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from armt_mini.checks import check_at_least, check_fields, check_one_of
+from armt_mini.checks import check_at_least, check_fields, check_one_of, check_share
 from armt_mini.feature_maps import feature_map
 from armt_mini.update_rules import RULES
+from armt_mini.write_cost import with_cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,8 @@ class MemoryConfig:
     unit_features scales φ to length one (not in the paper). rule, clip_gamma, detach_gamma, eps:
     see `write`; "delta" is ARMT with γ off. retention: the share of a memory, 0 to 1, that is left
     when the next segment is written; the paper keeps all. min_strength: what a memory token would
-    write with less strength is not written, 0 to 1; the paper writes all. Raises ValueError where
-    they do not fit.
+    write with less strength is not written, 0 to 1; the paper writes all. write_cost: what a write
+    adds to the loss in training, times its strength. Raises ValueError where they do not fit.
     """
 
     d_memory: int
@@ -71,13 +72,12 @@ class MemoryConfig:
     unit_features: bool = False
     retention: float = 1.0
     min_strength: float = 0.0
+    write_cost: float = 0.0
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_one_of("rule", self.rule, RULES)
-        for name in ("retention", "min_strength"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)}.")
+        check_share(retention=self.retention, min_strength=self.min_strength)
         check_at_least(1, d_key=self.d_key)  # raises where φ does not fit
 
     def features(self, x: Tensor) -> Tensor:
@@ -85,8 +85,8 @@ class MemoryConfig:
         return feature_map(self.feature_map, self.nu, self.unit_features)(x)
 
     def strengths(self, x: Tensor) -> Tensor:
-        """β = σ(x), or 0 where that is below min_strength."""
-        strengths = x.sigmoid()
+        """β = σ(x), or 0 where that is below min_strength: (…, batch, memory_tokens)."""
+        strengths = with_cost(x.sigmoid(), self.write_cost)
         if self.min_strength == 0:
             return strengths
         return strengths * (strengths >= self.min_strength)

@@ -121,6 +121,15 @@ PLANTED_ERRORS = [
         "test_associative_layer.py",
     ),
     PlantedError(
+        "what writes cost is a sum over texts",
+        "write_cost.py", "cost / strengths.shape[-2]", "cost", "test_write_cost.py",
+    ),
+    PlantedError(
+        "a recording outlives the configuration it was made with",
+        "captured_schedule.py", "recorded = model.config, places", "recorded = None, places",
+        "test_captured_schedule.py",
+    ),
+    PlantedError(
         "the weakest writes are halved, not left out",
         "configuration.py",
         "strengths * (strengths >= self.min_strength)",

@@ -13,6 +13,8 @@ from armt_mini.tasks.babilong import (
     Babilong,
     encode_questions,
     hide,
+    tokens_of_stories,
+    with_decoys,
 )
 from armt_mini.tasks.background import PADDING, Background, background, tokenizer, tokens_of
 
@@ -173,3 +175,23 @@ def test_sizes_below_one_are_errors(numbers):
     batch, n_tokens, n_questions = numbers
     with pytest.raises(ValueError, match="expected at least 1, got 0"):
         Babilong().sample(batch, n_tokens, generator(), n_questions)
+
+
+def test_decoys_are_words_of_stories_between_the_words_of_the_background():
+    around = background("train")
+    salted = with_decoys(around, 0.25, generator())
+    is_new = salted.tokens != around.tokens
+    assert is_new.float().mean() == pytest.approx(0.25, abs=0.02)
+    assert set(salted.tokens[is_new].tolist()) == set(tokens_of_stories().tolist())
+    assert torch.equal(salted.sentences, around.sentences)
+
+
+def test_decoys_change_a_sample_but_not_its_facts():
+    task, salted = Babilong(segment_length=64), Babilong(segment_length=64, decoys=1.0)
+    plain, found = (t.sample(2, 640, generator(), None) for t in (task, salted))
+    assert torch.equal(found.answers, plain.answers)
+    known = torch.cat([tokens_of_stories(), torch.tensor(tokens_of("."))])
+    assert torch.isin(found.segments, known).all(), "nothing is left but facts and decoys"
+    assert not torch.isin(plain.segments, known).all()
+    with pytest.raises(ValueError, match=r"^decoys: expected 0 to 1, got -0.1"):
+        Babilong(decoys=-0.1)

@@ -5,6 +5,7 @@ Graphs need an NVIDIA GPU. Without one, the tests run what would be in the graph
 
 import gc
 import weakref
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -74,8 +75,8 @@ def test_states_that_were_handed_out_do_not_change(lively, draw_tokens):
 
 
 @pytest.mark.usefixtures("recordable")
-@pytest.mark.dtypes("float32")
-def test_one_recording_a_batch_size_and_a_new_one_where_weights_have_moved(
+@pytest.mark.dtypes("float64")
+def test_one_recording_a_batch_size_and_a_new_one_where_weights_or_settings_are_others(
     lively, draw_tokens, close, dtype
 ):
     model, tokens = lively(**BOUNDED), draw_tokens(2, 20)
@@ -92,6 +93,8 @@ def test_one_recording_a_batch_size_and_a_new_one_where_weights_have_moved(
         model.load_state_dict(state, assign=True)
         close(model(tokens, schedule="captured").logits, model(tokens).logits, rtol=1e-3)
         assert list(recordings[model][1]) == [2]  # those of the old places are gone
+        model.config = replace(model.config, retention=0.1)
+        close(model(tokens, schedule="captured").logits, model(tokens).logits, rtol=1e-3)
 
 
 @pytest.mark.usefixtures("recordable")

@@ -277,7 +277,7 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
     [
         ("", "required: COMMAND"),
         ("dance", "invalid choice: 'dance'"),
-        ("train", "required: task"),
+        ("train", "required: TASK"),
         ("train forget", "invalid choice: 'forget'"),
         ("train rewrite --system gpt", "invalid choice: 'gpt'"),
         ("train rewrite --device tpu", "invalid choice: 'tpu'"),
@@ -307,6 +307,19 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --system prmt --d-memory 4", "--d-memory: prmt has no such setting"),
         ("train rewrite --device cpu --out .", r"--out: expected a file, \. is a folder"),
         ("train rewrite --seed 99999999999999999999", "--seed: expected a number below 2\\^63"),
+        ("train babilong --task qa6", "invalid choice: 'qa6'"),
+        ("train babilong --key-size 2", "--key-size: babilong has no such option"),
+        ("train babilong --n-values 2", "--n-values: babilong has no such option"),
+        ("train babilong --pairs 2", "--pairs: armt has no such setting"),
+        ("train babilong --decoys 2", "--decoys: expected 0 to 1, got 2"),
+        ("train babilong --tokens 200 --steps 2", "--tokens: expected at most 128, or a multiple"),
+        ("train babilong --system layer-alone", "--system: layer-alone reads no text"),
+        ("train rewrite --decoys 0.1", "--decoys: rewrite has no such option"),
+        ("train rewrite --tokens 8", "--tokens: layer-alone has no such setting"),
+        (
+            "evaluate rewrite-layer-alone --tokens 8",
+            "--tokens: a model of pairs has no such option",
+        ),
         ("evaluate nothing", "no file and no shipped checkpoint is called 'nothing'"),
         ("evaluate text", "text is broken or not a safetensors file"),
         ("evaluate rewrite-layer-alone --samples 0", "--samples: expected at least 1, got 0"),
@@ -351,6 +364,23 @@ def test_a_training_that_fails_has_status_one(monkeypatch, capsys):
     monkeypatch.setattr(loop, "step", fail)
     assert main(["train", "rewrite", *QUICK]) == 1
     assert capsys.readouterr().err == "armt-mini: loss: expected a finite number, got nan\n"
+
+
+@pytest.mark.parametrize("system", ["armt", "rmt"])
+def test_babilong_is_trained_and_then_asked(system, capsys):
+    words = ["--system", system, *WHOLE, "--tokens", "16", "256", "--steps", "2", "3"]
+    words += ["--batch-size", "2", "--questions", "2", "--decoys", "0.25", "--task", "qa4"]
+    assert main(["train", "babilong", *words]) == 0
+    file = f"runs/babilong-qa4-{system}-seed0.safetensors"
+    said = capsys.readouterr().out
+    assert "5 steps" in said
+    assert f"python -m armt_mini evaluate {file}\n" in said
+    about = read_checkpoint(file).about
+    assert (about["task"]["task"], about["task"]["decoys"]) == ("qa4", 0.25)
+    assert [stage["n_pairs"] for stage in about["training"]["stages"]] == [[16, 16], [256, 256]]
+    assert (about["config"]["segment_length"], about["config"]["vocab_size"]) == (128, 4096)
+    assert main(["evaluate", file, "--tokens", "300", "--samples", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["total"] == 3
 
 
 @pytest.fixture
@@ -402,6 +432,8 @@ def test_evaluate_hides_ones_own_stories_in_ones_own_text(reader, capsys):
         ("--tokens 70 --babi-folder .", "--babi-folder: expected one file called"),
         ("--tokens 70 --background none.txt", "none.txt"),
         ("--tokens 70 --samples 0", "--samples: expected at least 1, got 0"),
+        ("--pairs 2", "--pairs: a model of BABILong has no such option"),
+        ("--questions 2", "--questions: a model of BABILong has no such option"),
     ],
 )
 def test_what_cannot_be_asked_of_a_model_of_babilong_is_an_error(reader, capsys, words, message):

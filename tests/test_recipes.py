@@ -2,7 +2,7 @@
 
 import pytest
 
-from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
+from armt_mini.tasks import AssociativeRetrieval, Babilong
 from armt_mini.training.recipes import new_run
 
 TASK = AssociativeRetrieval(rewrite=True)
@@ -64,6 +64,21 @@ def test_stages_have_limits_of_their_own_or_one_for_all():
 def test_what_the_task_settles_or_nobody_knows_is_an_error(setting):
     with pytest.raises(ValueError, match=f"^{setting}: armt has no such setting; leave it out"):
         new_run("armt", TASK, **{setting: 8})
+
+
+def test_babilong_begins_without_a_background_and_ends_at_16k_tokens():
+    model, training = new_run("armt", Babilong())
+    lengths = [stage.n_pairs for stage in training.stages]
+    assert lengths[0] == (16, 16)
+    assert lengths[-1] == (16_384, 16_384)
+    assert (model.config.n_memory_tokens, model.config.vocab_size) == (4, 4096)
+    assert sum(weight.numel() for weight in model.parameters()) < 3_000_000
+    rmt, _ = new_run("rmt", Babilong())
+    assert rmt.config.n_memory_tokens == new_run("rmt", TASK)[0].config.n_memory_tokens
+    _, training = new_run("armt", Babilong(), tokens=[(32, 32)], steps=7)
+    assert [(stage.n_pairs, stage.max_steps) for stage in training.stages] == [((32, 32), 7)]
+    with pytest.raises(ValueError, match=r"^steps: expected a number for the stages of tokens"):
+        new_run("armt", Babilong(), tokens=[(32, 32)])
 
 
 def test_a_recipe_that_does_not_exist_is_an_error():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple
@@ -17,9 +18,17 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from armt_mini.checks import check_at_least, check_count, check_one_of
+from armt_mini.checks import check_at_least, check_count, check_one_of, check_share
 from armt_mini.shapes import Int
-from armt_mini.tasks.babi import DIALECTS, TASKS, Moment, Question, Story, draw_story
+from armt_mini.tasks.babi import (
+    DIALECTS,
+    TASKS,
+    Moment,
+    Question,
+    Story,
+    draw_story,
+    words_of_stories,
+)
 from armt_mini.tasks.background import PADDING, SPLITS, Background, background, tokens_of
 
 QUESTION_LENGTH = 12  # tokens, padded before the first; the longest question of the five tasks
@@ -122,6 +131,22 @@ def hide(
     return HiddenFacts(n_tokens, around, offsets.squeeze(1), table, lengths, starts)
 
 
+@cache
+def tokens_of_stories() -> Int[Tensor, " tokens"]:
+    """The tokens that the words of stories are made of, each once."""
+    return torch.tensor(
+        [token for word in words_of_stories() for token in tokens_of(word)]
+    ).unique()
+
+
+def with_decoys(around: Background, share: float, generator: torch.Generator) -> Background:
+    """The same text, but for a share of its tokens, which are drawn from those of stories."""
+    size, words = around.tokens.shape, tokens_of_stories()
+    is_decoy = torch.rand(size, generator=generator) < share
+    drawn = words[torch.randint(len(words), size, generator=generator)]
+    return around._replace(tokens=drawn.where(is_decoy, around.tokens))
+
+
 class BabilongBatch(NamedTuple):
     """Samples of the task, with texts in full.
 
@@ -170,7 +195,9 @@ class Babilong:
     """The task. task: qa1 … qa5. segment_length: tokens. split: of the background.
 
     most_facts: only the moments of a story with at most so many are asked; None: all. dialects:
-    each story is in one of them. Raises ValueError for a name that is not known or a size below 1.
+    each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
+    words of stories, so that a name alone is no sign of a fact. Raises ValueError for a name that
+    is not known and for numbers out of range.
     """
 
     task: str = "qa1"
@@ -178,6 +205,7 @@ class Babilong:
     split: str = "train"
     most_facts: int | None = None
     dialects: Sequence[str] = tuple(DIALECTS)
+    decoys: float = 0.0
 
     def __post_init__(self) -> None:
         check_one_of("task", self.task, TASKS)
@@ -186,6 +214,7 @@ class Babilong:
         check_at_least(1, dialects=len(self.dialects))
         for dialect in self.dialects:
             check_one_of("dialects", dialect, tuple(DIALECTS))
+        check_share(decoys=self.decoys)
 
     def draw(self, random: Random, n_tokens: int) -> Sample:
         """Facts that fit into so many tokens, and what can be asked about them.
@@ -229,7 +258,10 @@ class Babilong:
             )
         seed = int(torch.randint(2**62, (), generator=generator))
         samples = self.draw_many(batch, n_tokens, seed)
-        hidden = hide([facts for facts, _ in samples], n_tokens, background(self.split), generator)
+        around = background(self.split)
+        if self.decoys:
+            around = with_decoys(around, self.decoys, generator)
+        hidden = hide([facts for facts, _ in samples], n_tokens, around, generator)
         segments = hidden.part(0, n_tokens).unflatten(1, (-1, min(n_tokens, self.segment_length)))
         asked = [questions[:n_questions] for _, questions in samples]
         return BabilongBatch(segments, *encode_questions(asked, n_questions or 1))

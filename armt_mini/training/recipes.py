@@ -9,11 +9,13 @@ from torch import nn
 
 from armt_mini.baselines.layer_alone import LayerAlone
 from armt_mini.checks import check_at_least, check_one_of
-from armt_mini.tasks.associative_retrieval import VOCAB_SIZE, AssociativeRetrieval
+from armt_mini.tasks import AssociativeRetrieval, Babilong, Task
+from armt_mini.tasks.associative_retrieval import VOCAB_SIZE
+from armt_mini.tasks.background import VOCAB_SIZE as TEXT_VOCAB_SIZE
 from armt_mini.training.checkpoints import SYSTEMS
 from armt_mini.training.loop import Stage, TrainingConfig
 
-# Stages: pairs in a sample (fewest, most), most steps, and the accuracy at which a stage ends.
+# Stages: pairs or tokens of a sample (fewest, most), most steps, the accuracy at which one ends.
 NEVER = 1.01
 REWRITE: dict[str, Any] = {
     "pairs": [(2, 2), (8, 8), (16, 16), (32, 32), (50, 50)],
@@ -46,6 +48,16 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
     "system": "armt", "d_memory": 32,
     "value_std": 0.05, "memory_norm": True, "unit_features": True, "eps": 1e-3,
 }  # fmt: skip
+# BABILong begins with stories that stand alone and grows the text around them: where there is much
+# text from the start, a model never learns more than to guess a place that it has seen (LOG.md).
+BABILONG: dict[str, Any] = {
+    "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 11, 12, 14)],
+    "steps": [3000, 1500, 1500, 1500, 1000, 1000, 1000, 1000, 1000, 400],
+    "until": [0.985] * 9 + [NEVER],
+    "batch_size": 64, "n_questions": 4, "warmup": 100, "final_lr": 0.05,
+    "d_mlp": 512,
+}  # fmt: skip
+TEXT_MEMORY_TOKENS = 4  # at least: a segment may hold several facts
 LAYER_ALONE: dict[str, Any] = {
     "system": "layer-alone", "d_model": 32, "d_memory": 8,
     "pairs": [(2, 16)], "steps": 800, "until": NEVER,
@@ -69,43 +81,54 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def new_run(
-    name: str, task: AssociativeRetrieval, seed: int = 0, **changes: Any
+    name: str, task: Task, seed: int = 0, **changes: Any
 ) -> tuple[nn.Module, TrainingConfig]:
     """An untrained model and the training of it, by RECIPES[name].
 
-    changes: settings that differ from the recipe. Stages are described by pairs, a list of (fewest,
-    most), and by steps and until, a number for all of them or a list; the recipe's own are those
-    for which the task has keys. seed: of the weights and of the samples. Raises ValueError for a
-    setting that this system does not have, and for numbers that do not fit.
+    changes: settings that differ from the recipe. Stages are described by pairs, or in BABILong by
+    tokens, a list of (fewest, most), and by steps and until, a number for all of them or a list;
+    the recipe's own are those for which the task has keys. seed: of the weights and of the samples.
+    Raises ValueError for a setting that this system does not have, and for numbers that do not fit.
     """
     check_one_of("name", name, tuple(RECIPES))
     model_type, config_type = SYSTEMS[RECIPES[name]["system"]]
-    recipe = (REWRITE if task.rewrite else REMEMBER) | RECIPES[name]
-    if "pairs" in changes:
+    if isinstance(task, Babilong):
+        if model_type is LayerAlone:
+            raise ValueError(f"system: {name} reads no text, only pairs; use a whole model.")
+        unit, vocab_size, segment_length = "tokens", TEXT_VOCAB_SIZE, task.segment_length
+        recipe = RECIPES[name] | BABILONG
+        recipe["n_memory_tokens"] = max(TEXT_MEMORY_TOKENS, recipe["n_memory_tokens"])
+    else:
+        unit, vocab_size, segment_length = "pairs", VOCAB_SIZE, task.pair_length
+        recipe = (REWRITE if task.rewrite else REMEMBER) | RECIPES[name]
+    if unit in changes:
         recipe["until"] = NEVER
         if "steps" not in changes and isinstance(recipe["steps"], list):
-            raise ValueError("steps: expected a number for the stages of pairs, got none.")
+            raise ValueError(f"steps: expected a number for the stages of {unit}, got none.")
     recipe |= changes
-    known = {"pairs", "steps", "until"}.union(
+    known = {unit, "steps", "until"}.union(
         field.name for kind in (config_type, TrainingConfig) for field in fields(kind)
     )
     for setting in changes:
         if setting not in known - {"vocab_size", "segment_length", "stages"}:
             raise ValueError(f"{setting}: {name} has no such setting; leave it out.")
-    if model_type is LayerAlone and task.key_size > 1:
+    if isinstance(task, AssociativeRetrieval) and model_type is LayerAlone and task.key_size > 1:
         raise ValueError(
             f"key_size: {name} reads keys of 1 digit, got {task.key_size}; train another system."
         )
     check_at_least(1, d_model=recipe["d_model"])
     check_at_least(2, d_memory=recipe.get("d_memory", 2))  # else DPFP has too few neighbours
     stages = [
-        Stage(n_pairs=pairs, max_steps=steps, until=until)
-        for pairs, steps, until in zip(
-            recipe["pairs"], of_stages("steps", recipe), of_stages("until", recipe), strict=True
+        Stage(n_pairs=size, max_steps=steps, until=until)
+        for size, steps, until in zip(
+            recipe[unit],
+            of_stages("steps", recipe, unit),
+            of_stages("until", recipe, unit),
+            strict=True,
         )
-        if "pairs" in changes or has_keys(task, pairs[1])
+        if unit in changes or has_keys(task, size[1])
     ]
-    recipe |= {"vocab_size": VOCAB_SIZE, "segment_length": task.pair_length, "stages": stages}
+    recipe |= {"vocab_size": vocab_size, "segment_length": segment_length, "stages": stages}
     recipe |= {
         "seed": seed,
         "attention_std": recipe.get("attention_std", recipe["d_model"] ** -0.5),
@@ -117,18 +140,18 @@ def new_run(
     return model_type(filled(config_type), seed=seed), filled(TrainingConfig)
 
 
-def has_keys(task: AssociativeRetrieval, n_pairs: int) -> bool:
-    """Whether the task has keys for so many pairs."""
-    return task.rewrite or n_pairs <= task.n_keys
+def has_keys(task: Task, n_pairs: int) -> bool:
+    """Whether the task has keys for so many pairs. BABILong has no keys, and needs none."""
+    return isinstance(task, Babilong) or task.rewrite or n_pairs <= task.n_keys
 
 
-def of_stages(name: str, recipe: dict[str, Any]) -> list[Any]:
+def of_stages(name: str, recipe: dict[str, Any], unit: str) -> list[Any]:
     """A setting of each stage. Raises ValueError unless it is one number or one for each."""
-    setting, n_stages = recipe[name], len(recipe["pairs"])
+    setting, n_stages = recipe[name], len(recipe[unit])
     values = list(setting) if isinstance(setting, list | tuple) else [setting]
     if len(values) not in (1, n_stages):
         raise ValueError(
             f"{name}: expected one number, or {n_stages}, one for each of the stages "
-            f"{recipe['pairs']}, got {len(values)}: {values}."
+            f"{recipe[unit]}, got {len(values)}: {values}."
         )
     return values if len(values) == n_stages else values * n_stages

@@ -1,0 +1,43 @@
+"""What a write costs in training, so that a model learns to leave a memory alone.
+
+A text that holds nothing new should change nothing. The loss of a short text hardly asks for that:
+a write of strength 0.01 in every segment costs no answer in a hundred segments, and all of them in
+ten thousand. With a cost the loss is
+
+    cross entropy + cost · Σ β,
+
+the sum over all that one text writes, as a mean over the texts. β is known deep inside, where a
+memory is written, and the loss is far from there. But the sum need not be carried to it. All that
+training sees of a loss is its gradient, and the gradient of cost · Σ β at each β is the cost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class WithCost(torch.autograd.Function):
+    """A tensor as it is, whose gradient is larger by a number."""
+
+    @staticmethod
+    def forward(x: Tensor, cost: float) -> Tensor:
+        """The same numbers."""
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        """Keep the cost."""
+        ctx.cost = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
+        """Add it."""
+        return gradient + ctx.cost, None
+
+
+def with_cost(strengths: Tensor, cost: float) -> Tensor:
+    """Strengths β (…, batch, memory_tokens) that cost something in training, here or never."""
+    return WithCost.apply(strengths, cost / strengths.shape[-2]) if cost else strengths

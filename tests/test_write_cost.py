@@ -1,0 +1,38 @@
+"""What writes cost: a gradient that is the same as if their sum were part of the loss."""
+
+import pytest
+import torch
+
+from armt_mini.configuration import MemoryConfig
+from armt_mini.write_cost import with_cost
+
+
+def test_the_gradient_is_that_of_a_loss_with_the_cost_of_all_writes(draw, close):
+    x, weights = draw(3, 5, 2).requires_grad_(), draw(3, 5, 2)
+    strengths = x.sigmoid()
+    loss = (weights * strengths).sum() + 0.3 * strengths.sum((0, 2)).mean()  # a mean over texts
+    (expected,) = torch.autograd.grad(loss, x)
+    strengths = with_cost(x.sigmoid(), 0.3)
+    close(strengths, x.sigmoid())
+    (found,) = torch.autograd.grad((weights * strengths).sum(), x)
+    close(found, expected)
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "diagonal"])
+def test_a_model_learns_to_write_less(lively, draw_tokens, schedule):
+    """Of each β the cost asks the same, whatever else the loss asks."""
+    tokens = draw_tokens(2, 15)
+    biases = []
+    for cost in (0.0, 0.25):
+        model = lively(write_cost=cost, rule="deltanet")
+        model(tokens, schedule=schedule).logits.square().mean().backward()
+        biases.append(model.layers["memory_strength_bias"].grad)
+        assert model.layers["memory_strength_weight"].grad.isfinite().all()
+    assert (biases[1] > biases[0]).all(), "the bias of β falls faster in every layer"
+
+
+def test_a_cost_changes_nothing_but_gradients(lively, draw_tokens):
+    tokens = draw_tokens(2, 13)
+    assert torch.equal(lively(write_cost=0.5)(tokens).logits, lively()(tokens).logits)
+    with pytest.raises(ValueError, match=r"^write_cost: expected at least 0, got -1"):
+        MemoryConfig(d_memory=3, write_cost=-1.0)
