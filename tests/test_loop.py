@@ -15,7 +15,6 @@ from armt_mini.training.checkpoints import read_checkpoint
 from armt_mini.training.gradients import Gradients
 from armt_mini.training.loop import History, Stage, TrainingConfig
 from armt_mini.training.resume import save_run
-from armt_mini.training.workers import Workers
 
 # Stages
 
@@ -151,9 +150,10 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_mean_cross_entropy():
     config = recipe(clip_norm=0.01, weight_decay=0.7, betas=(0.8, 0.9))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.8, 0.9), weight_decay=0.7)
     history = History()
-    loop.step(Gradients(Answers(model), config.clip_norm), TASK, config, optimiser, history, 0)
+    drawn = loop.Draws(TASK, config, config.stages[0])[0]
+    loop.step(Gradients(Answers(model), config.clip_norm), drawn, config, optimiser, history, 0)
 
-    batch = loop_batch(config, 0)
+    _, batch = drawn
     logits = twin.ask(batch.questions, twin.memorise(batch.pairs.flatten(1)))[:, :, -1]
     right = logits.log_softmax(dim=-1).gather(2, batch.answers.unsqueeze(2))
     loss = -right.mean()
@@ -170,49 +170,22 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_mean_cross_entropy():
             torch.testing.assert_close(updated, expected, rtol=1e-3, atol=1e-5)
 
 
-def loop_batch(config: TrainingConfig, number: int):
+def samples(config: TrainingConfig, number: int = 0):
     """What step `number` of stage 0 sees."""
-    seen = []
-
-    class Task(AssociativeRetrieval):
-        def sample(self, *arguments):
-            seen.append(super().sample(*arguments))
-            return seen[-1]
-
-    history = History(stage=[0] * number, n_pairs=[0] * number, loss=[0] * number, accuracy=[])
-    model = small()
-    optimiser = torch.optim.AdamW(model.parameters())
-    loop.step(Gradients(Answers(model), 1.0), Task(rewrite=True), config, optimiser, history, 0)
-    return seen[0]
+    task = AssociativeRetrieval(rewrite=True)
+    return loop.Draws(task, config, config.stages[0])[number][1]
 
 
-def test_a_batch_is_drawn_once_and_the_next_one_while_a_gpu_works():
-    class Task(AssociativeRetrieval):
-        def sample(self, *arguments):
-            events.append("drawn")
-            return super().sample(*arguments)
-
-    class Spied(Gradients):
-        def __call__(self, batch):
-            events.append("at work")
-            return super().__call__(batch)
-
-    class Waiting(Workers):
-        def mean(self, *numbers):
-            events.append("waited")
-            return super().mean(*numbers)
-
-    events: list[str] = []
-    model, config, history = small(), recipe(), History()
-    optimiser, task = torch.optim.AdamW(model.parameters()), Task(rewrite=True)
-    for _ in range(3):
-        loop.step(Spied(Answers(model), 1.0), task, config, optimiser, history, 0, Waiting())
-    assert events == ["drawn", *3 * ["at work", "drawn", "waited"]]
+def test_samples_are_the_same_whether_they_are_drawn_in_between_or_by_others():
+    model, twin = small(), small()
+    history = loop.train(model, TASK, recipe(), progress=False, drawers=0)
+    assert loop.train(twin, TASK, recipe(), progress=False, drawers=2) == history
+    assert all(map(torch.equal, model.parameters(), twin.parameters()))
 
 
 def test_every_step_and_every_seed_sees_its_own_samples():
     def seen(seed: int, number: int):
-        return loop_batch(recipe(seed=seed, batch_size=31), number).pairs[:, :1].tolist()
+        return samples(recipe(seed=seed, batch_size=31), number).pairs[:, :1].tolist()
 
     assert seen(0, 1) == seen(0, 1)
     assert seen(0, 1) != seen(0, 2)
@@ -221,10 +194,10 @@ def test_every_step_and_every_seed_sees_its_own_samples():
 
 
 def test_as_many_questions_as_asked_for_at_most_as_many_as_pairs():
-    assert loop_batch(recipe(n_questions=2, stages=[STAGES[1]]), 0).questions.shape[1] == 2
-    everything = loop_batch(recipe(stages=[STAGES[1]]), 0)
+    assert samples(recipe(n_questions=2, stages=[STAGES[1]])).questions.shape[1] == 2
+    everything = samples(recipe(stages=[STAGES[1]]))
     assert everything.questions.shape[1] == everything.pairs.shape[1]
-    many = loop_batch(recipe(n_questions=50), 0)
+    many = samples(recipe(n_questions=50))
     assert many.questions.shape[1] == many.pairs.shape[1]
 
 

@@ -11,12 +11,12 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from armt_mini.checks import check_at_least, check_count, check_type
 from armt_mini.gpu import check_gpu, tensor_float_32
@@ -28,6 +28,7 @@ from armt_mini.training.resume import resume, save_run
 from armt_mini.training.workers import Workers
 
 ALONE = Workers()
+DRAWERS = 4
 WINDOW = 50  # steps over which accuracy is averaged before a stage may end
 
 
@@ -151,6 +152,7 @@ def train(
     progress: bool = True,
     after_step: Callable[[int], None] | None = None,
     workers: Workers = ALONE,
+    drawers: int | None = None,
 ) -> History:
     """Train the model in place and return what happened.
 
@@ -158,7 +160,9 @@ def train(
     run goes on from it. Ctrl-C (in a notebook: interrupt) ends the run after the step it is in,
     and saves it. progress: show a progress bar on standard output. after_step: called after every
     step with the number of steps that are done, to watch the model. workers: the processes that
-    train together; the first of them saves and shows. batch_size is that of all together.
+    train together; the first of them saves and shows. batch_size is that of all together. drawers:
+    processes of each that draw samples while a GPU is at work, 0 to draw them in between; the
+    samples are the same. None is 4 on a GPU, elsewhere 0.
 
     Raises ValueError if the task has fewer keys than a stage asks for, or if the checkpoint belongs
     to another run or model, or is broken; it is left as it is. Raises FloatingPointError if a loss
@@ -198,6 +202,8 @@ def train(
     gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
     if config.schedule == "captured":
         gradients = CapturedGradients(gradients)
+    if drawers is None:
+        drawers = 0 if device.type == "cpu" else DRAWERS
     steps = len(history) + history.steps_left(config.stages)
     with (
         tensor_float_32(config.precision != "float32"),
@@ -206,10 +212,17 @@ def train(
     ):
         try:
             for index, stage in enumerate(config.stages):
-                while not history.is_finished(index, stage):
-                    start = time.perf_counter()
-                    step(gradients, task, config, optimiser, history, index, workers)
+                n_left = stage.max_steps - len(history.steps_of(index))
+                if history.is_finished(index, stage):
+                    n_left = 0
+                numbers = range(len(history), len(history) + n_left)
+                draws = Draws(task, config, stage)
+                start = time.perf_counter()
+                one_by_one = {"batch_size": None, "collate_fn": tuple, "num_workers": drawers}
+                for drawn in DataLoader(draws, sampler=numbers, **one_by_one):
+                    step(gradients, drawn, config, optimiser, history, index, workers)
                     history.seconds.append(time.perf_counter() - start)
+                    start = time.perf_counter()
                     if after_step is not None:
                         after_step(len(history))
                     show(len(history) + history.steps_left(config.stages), history.latest())
@@ -218,6 +231,8 @@ def train(
                         save()
                     if stop:
                         raise KeyboardInterrupt
+                    if history.is_finished(index, stage):
+                        break
         except FloatingPointError:
             save()
             raise
@@ -228,25 +243,22 @@ def train(
 
 def step(
     gradients: Callable[[Batch], Measures],
-    task: Task,
+    drawn: tuple[int, Batch],
     config: TrainingConfig,
     optimiser: torch.optim.Optimizer,
     history: History,
     index: int,
     workers: Workers = ALONE,
 ) -> None:
-    """One step of stage number `index`: draw, read, ask, update, record."""
-    number, (fewest, most) = len(history), config.stages[index].n_pairs
-    settings = config.seed, fewest, most, config.n_questions, config.batch_size
-    n_pairs, batch = draw(task, number, *settings)
+    """One step of stage number `index`, with what was drawn for it: read, ask, update, record."""
+    n_pairs, batch = drawn
     device = optimiser.param_groups[0]["params"][0].device
     measures = gradients(workers.part(batch).to(device))
-    draw(task, number + 1, *settings)  # for the next step, while a GPU is still at work
     mean_loss, mean_norm, mean_accuracy = workers.mean(*measures)
     for name, quantity in (("loss", mean_loss), ("gradient norm", mean_norm)):
         if not math.isfinite(quantity):
             raise FloatingPointError(
-                f"{name}: expected a finite number, got {quantity} at step {number} "
+                f"{name}: expected a finite number, got {quantity} at step {len(history)} "
                 f"({n_pairs} pairs); the weights are those before this step. Try a lower "
                 f"learning_rate, or a model with a larger eps."
             )
@@ -260,21 +272,20 @@ def step(
     history.accuracy.append(mean_accuracy)
 
 
-@lru_cache(maxsize=2)
-def draw(
-    task: Task,
-    number: int,
-    seed: int,
-    fewest: int,
-    most: int,
-    n_questions: int | None,
-    batch_size: int,
-) -> tuple[int, Batch]:
-    """Of step `number` of a run: how many pairs, and the samples."""
-    # Hashed together, since PyTorch's CPU generator looks at 32 bits of a seed only.
-    mixed = np.random.SeedSequence([seed, number]).generate_state(1).item()
-    generator = torch.Generator().manual_seed(mixed)
-    n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
-    if isinstance(task, AssociativeRetrieval):  # which has one for every pair
-        n_questions = min(n_pairs, n_questions or n_pairs)
-    return n_pairs, task.sample(batch_size, n_pairs, generator, n_questions)
+class Draws(Dataset):
+    """The samples of each step of a run, by the step's number."""
+
+    def __init__(self, task: Task, config: TrainingConfig, stage: Stage) -> None:
+        self.task, self.config, self.stage = task, config, stage
+
+    def __getitem__(self, number: int) -> tuple[int, Batch]:
+        """How many pairs, and the samples."""
+        # Hashed together, since PyTorch's CPU generator looks at 32 bits of a seed only.
+        mixed = np.random.SeedSequence([self.config.seed, number]).generate_state(1).item()
+        generator = torch.Generator().manual_seed(mixed)
+        fewest, most = self.stage.n_pairs
+        n_pairs = int(torch.randint(fewest, most + 1, (), generator=generator))
+        n_questions = self.config.n_questions
+        if isinstance(self.task, AssociativeRetrieval):  # which has one for every pair
+            n_questions = min(n_pairs, n_questions or n_pairs)
+        return n_pairs, self.task.sample(self.config.batch_size, n_pairs, generator, n_questions)
