@@ -171,6 +171,8 @@ def add_train(command: ArgumentParser) -> None:
     for name, choices, about in CHOICES:
         about += f" (default: {choices[0]})"
         training.add_argument(f"--{name}", choices=choices, help=about)
+    about = "processes that draw samples while a GPU is at work (default: 4 with one, else 0)"
+    add_number(training, "drawers", int, about)
     add_number(training, "questions", int, "most keys asked of a sample (default: every pair's)")
     sizes = command.add_argument_group("sizes, where the system has them")
     for option in SIZES:
@@ -303,7 +305,8 @@ def train_with(together: Workers, options: Namespace) -> None:
     if file.exists():
         print(f"{file} is there already: going on from it.")
     try:
-        history = loop.train(model, task, config, checkpoint=file, workers=together)
+        beside = {"workers": together, "drawers": options.drawers}
+        history = loop.train(model, task, config, checkpoint=file, **beside)
     except KeyboardInterrupt:
         saved = checkpoints.read_checkpoint(file).tensors if file.exists() else {}
         n_steps = len(saved.get("history.loss", ()))

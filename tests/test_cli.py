@@ -143,7 +143,7 @@ def test_the_seed_is_that_of_the_weights_too():
 def test_without_a_curriculum_remember_has_stages_for_as_many_pairs_as_there_are_keys(monkeypatch):
     most = []
 
-    def train(model, task, config, checkpoint, workers):
+    def train(model, task, config, **_):
         most.append(config.stages[-1].n_pairs)
         return loop.History(accuracy=[1.0])
 
@@ -315,6 +315,7 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train babilong --tokens 200 --steps 2", "--tokens: expected at most 128, or a multiple"),
         ("train babilong --system layer-alone", "--system: layer-alone reads no text"),
         ("train rewrite --decoys 0.1", "--decoys: rewrite has no such option"),
+        ("train rewrite --drawers -1", "--drawers: expected at least 0, got -1"),
         ("train rewrite --tokens 8", "--tokens: layer-alone has no such setting"),
         (
             "evaluate rewrite-layer-alone --tokens 8",

@@ -179,7 +179,9 @@ def samples(config: TrainingConfig, number: int = 0):
 def test_samples_are_the_same_whether_they_are_drawn_in_between_or_by_others():
     model, twin = small(), small()
     history = loop.train(model, TASK, recipe(), progress=False, drawers=0)
+    before = torch.get_rng_state()
     assert loop.train(twin, TASK, recipe(), progress=False, drawers=2) == history
+    assert torch.equal(torch.get_rng_state(), before)
     assert all(map(torch.equal, model.parameters(), twin.parameters()))
 
 

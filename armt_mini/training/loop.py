@@ -162,7 +162,7 @@ def train(
     step with the number of steps that are done, to watch the model. workers: the processes that
     train together; the first of them saves and shows. batch_size is that of all together. drawers:
     processes of each that draw samples while a GPU is at work, 0 to draw them in between; the
-    samples are the same. None is 4 on a GPU, elsewhere 0.
+    samples are the same. None is 4 on an NVIDIA GPU, elsewhere 0.
 
     Raises ValueError if the task has fewer keys than a stage asks for, or if the checkpoint belongs
     to another run or model, or is broken; it is left as it is. Raises FloatingPointError if a loss
@@ -202,8 +202,9 @@ def train(
     gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
     if config.schedule == "captured":
         gradients = CapturedGradients(gradients)
+    check_at_least(0, drawers=drawers or 0)
     if drawers is None:
-        drawers = 0 if device.type == "cpu" else DRAWERS
+        drawers = DRAWERS if device.type == "cuda" else 0
     steps = len(history) + history.steps_left(config.stages)
     with (
         tensor_float_32(config.precision != "float32"),
@@ -218,8 +219,14 @@ def train(
                 numbers = range(len(history), len(history) + n_left)
                 draws = Draws(task, config, stage)
                 start = time.perf_counter()
-                one_by_one = {"batch_size": None, "collate_fn": tuple, "num_workers": drawers}
-                for drawn in DataLoader(draws, sampler=numbers, **one_by_one):
+                for drawn in DataLoader(
+                    draws,
+                    sampler=numbers,
+                    batch_size=None,
+                    collate_fn=tuple,
+                    num_workers=drawers,
+                    generator=generator,  # not PyTorch's own, which stays as it is
+                ):
                     step(gradients, drawn, config, optimiser, history, index, workers)
                     history.seconds.append(time.perf_counter() - start)
                     start = time.perf_counter()
