@@ -29,7 +29,7 @@ from armt_mini.training import checkpoints, loop
 from armt_mini.training.answers import PRECISIONS
 from armt_mini.training.evaluation import Score, exact_match, pairs_remembered
 from armt_mini.training.hidden_facts import by_distance, samples_of_folder, score_hidden
-from armt_mini.training.recipes import RECIPES, has_keys, new_run
+from armt_mini.training.recipes import RECIPES, fits, new_run
 from armt_mini.training.results import begin_results, save_results
 from armt_mini.training.workers import Workers, workers
 
@@ -69,11 +69,11 @@ CHOICES = (
 )
 SIZES = (
     ("d_model", int, "width (default: 128; layer-alone: 32)"),
-    ("d_mlp", int, "of a whole model (default: 128; rmt and prmt: 224)"),
+    ("d_mlp", int, "of a whole model (default: 128; rmt and prmt: 224; babilong: 512)"),
     ("d_memory", int, "keys of the memory before the feature map (default: 32; layer-alone: 8)"),
     ("n_layers", int, "of a whole model (default: 4)"),
     ("n_heads", int, "of a whole model (default: 8)"),
-    ("n_memory_tokens", int, "of a whole model (default: 1; rmt and prmt: 16)"),
+    ("n_memory_tokens", int, "of a whole model (default: 1; babilong: 4; rmt and prmt: 16)"),
 )
 DEFAULT_PAIRS = (2, 4, 8, 16, 50, 100, 200)  # that `evaluate` asks
 # An error of the package begins with an argument's name. Options have the same, but for these.
@@ -156,7 +156,7 @@ def add_train(command: ArgumentParser) -> None:
     add_number(task, "key_size", int, "digits in a key (default: 1; whole models, remember: 3)")
     add_number(task, "n_values", int, "different values (default: 16)")
     about = "of babilong (default: qa1)"
-    task.add_argument("--task", choices=TASKS, default="qa1", help=about)
+    task.add_argument("--task", choices=TASKS, help=about)
     about = "of babilong: share of the novel's tokens that become words of stories (default: 0)"
     add_number(task, "decoys", float, about)
     training = command.add_argument_group("training (the defaults depend on the system)")
@@ -173,7 +173,9 @@ def add_train(command: ArgumentParser) -> None:
         training.add_argument(f"--{name}", choices=choices, help=about)
     about = "processes that draw samples while a GPU is at work (default: 4 with one, else 0)"
     add_number(training, "drawers", int, about)
-    add_number(training, "questions", int, "most keys asked of a sample (default: every pair's)")
+    add_number(
+        training, "questions", int, "most asked of a sample (default: every pair's; babilong: 4)"
+    )
     sizes = command.add_argument_group("sizes, where the system has them")
     for option in SIZES:
         add_number(sizes, *option)
@@ -324,8 +326,8 @@ def task_of(options: Namespace) -> Task:
     """What to train on. Raises ValueError for options of another task."""
     if options.kind == "babilong":
         refuse(options, "babilong", "key_size", "n_values")
-        return Babilong(task=options.task, decoys=options.decoys or 0.0)
-    refuse(options, options.kind, "decoys")
+        return Babilong(task=options.task or "qa1", decoys=options.decoys or 0.0)
+    refuse(options, options.kind, "task", "decoys")
     is_whole = RECIPES[options.system]["system"] != "layer-alone"
     rewrite = options.kind == "rewrite"
     default = 3 if is_whole and not rewrite else 1
@@ -356,7 +358,7 @@ def evaluate(options: Namespace) -> None:
         raise ValueError(f"{file} does not say which task it was trained on.") from None
     refuse(options, "a model of pairs", "tokens", "babi_folder", "background")
     counts = not task.rewrite and task.n_values > 1  # else there is no estimate of pairs remembered
-    possible = [n_pairs for n_pairs in DEFAULT_PAIRS if has_keys(task, n_pairs)]
+    possible = [n_pairs for n_pairs in DEFAULT_PAIRS if fits(task, n_pairs)]
     options.questions = 1 if options.questions is None else options.questions
     if not options.pairs and options.questions > possible[-1]:
         raise ValueError(

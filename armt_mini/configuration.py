@@ -86,10 +86,10 @@ class MemoryConfig:
 
     def strengths(self, x: Tensor) -> Tensor:
         """β = σ(x), or 0 where that is below min_strength: (…, batch, memory_tokens)."""
-        strengths = with_cost(x.sigmoid(), self.write_cost)
-        if self.min_strength == 0:
-            return strengths
-        return strengths * (strengths >= self.min_strength)
+        strengths = x.sigmoid()
+        if self.min_strength:
+            strengths = strengths * (strengths >= self.min_strength)
+        return with_cost(strengths, self.write_cost)
 
     @property
     def normalise(self) -> bool:

@@ -39,5 +39,8 @@ class WithCost(torch.autograd.Function):
 
 
 def with_cost(strengths: Tensor, cost: float) -> Tensor:
-    """Strengths β (…, batch, memory_tokens) that cost something in training, here or never."""
+    """Strengths β (…, batch, memory_tokens), the same; in training each costs so much.
+
+    The loss that is shown does not hold it.
+    """
     return WithCost.apply(strengths, cost / strengths.shape[-2]) if cost else strengths

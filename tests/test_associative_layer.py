@@ -112,6 +112,10 @@ def test_what_is_written_with_less_than_the_least_strength_is_not_written(layer,
     found = write_memory(weights, memory_tokens, state, config)
     strengths = strengths.where(strengths >= least, 0)
     close(found, am.write(state, keys, values, strengths, "deltanet", config.eps))
+    x = torch.tensor([[-3.0, 0.0, 2.0]], dtype=strengths.dtype, requires_grad=True)
+    replace(config, min_strength=0.3, write_cost=0.5).strengths(x).sum().backward()
+    s = x.detach().sigmoid()
+    close(x.grad, 1.5 * s * (1 - s) * (s >= 0.3))  # what is not written costs nothing
 
 
 def test_a_fresh_layer_remembers_nothing_since_its_values_start_at_zero(draw_tokens):

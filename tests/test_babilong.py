@@ -131,7 +131,7 @@ def test_short_texts_hold_short_stories():
         sample = babilong.draw(Random(seed), 32)
         assert len(sample.facts) <= 4
         assert sum(len(tokens_of(fact)) for fact in sample.facts) <= 32
-    with pytest.raises(ValueError, match="qa2: no story in 1000 has at most 2 facts and 32 tokens"):
+    with pytest.raises(ValueError, match="qa2: no story in 1000 has at most 32 tokens and 2 facts"):
         Babilong(task="qa2", segment_length=32, most_facts=2).draw(Random(0), 32)
 
 

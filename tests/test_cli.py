@@ -314,6 +314,8 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train babilong --decoys 2", "--decoys: expected 0 to 1, got 2"),
         ("train babilong --tokens 200 --steps 2", "--tokens: expected at most 128, or a multiple"),
         ("train babilong --system layer-alone", "--system: layer-alone reads no text"),
+        ("train rewrite --task qa1", "--task: rewrite has no such option"),
+        ("train babilong --tokens 2-128 --steps 2", "no story in 1000 has at most 2 tokens"),
         ("train rewrite --decoys 0.1", "--decoys: rewrite has no such option"),
         ("train rewrite --drawers -1", "--drawers: expected at least 0, got -1"),
         ("train rewrite --tokens 8", "--tokens: layer-alone has no such setting"),
@@ -429,7 +431,7 @@ def test_evaluate_hides_ones_own_stories_in_ones_own_text(reader, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--tokens 5", "no story in 1000 has at most"),
+        ("--tokens 5", "no story in 1000 has at most 5 tokens; allow a longer text"),
         ("--tokens 70 --babi-folder .", "--babi-folder: expected one file called"),
         ("--tokens 70 --background none.txt", "none.txt"),
         ("--tokens 70 --samples 0", "--samples: expected at least 1, got 0"),

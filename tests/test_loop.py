@@ -1,6 +1,7 @@
 """Training: stages, the optimiser's step, and what goes wrong."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -193,6 +194,20 @@ def test_every_step_and_every_seed_sees_its_own_samples():
     assert seen(0, 1) != seen(0, 2)
     assert seen(0, 1) != seen(1, 1)
     assert seen(0, 1) != seen(1, 0)
+
+
+def test_texts_of_several_segments_have_whole_ones():
+    stage = Stage(n_pairs=(64, 192), max_steps=1)
+    draws = loop.Draws(Babilong(segment_length=32), recipe(stages=[stage]), stage)
+    lengths = {draws[number][0] for number in range(60)}
+    assert {64, 96, 128, 160} <= lengths <= {64, 96, 128, 160, 192}
+
+
+def test_what_is_done_between_steps_takes_none_of_their_seconds():
+    history = loop.train(
+        small(), TASK, recipe(), progress=False, after_step=lambda _: time.sleep(0.1)
+    )
+    assert sorted(history.seconds)[len(history) // 2] < 0.1
 
 
 def test_as_many_questions_as_asked_for_at_most_as_many_as_pairs():

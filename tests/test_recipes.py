@@ -3,6 +3,8 @@
 import pytest
 
 from armt_mini.tasks import AssociativeRetrieval, Babilong
+from armt_mini.tasks.babi import TASKS
+from armt_mini.training.loop import Draws
 from armt_mini.training.recipes import new_run
 
 TASK = AssociativeRetrieval(rewrite=True)
@@ -79,6 +81,14 @@ def test_babilong_begins_without_a_background_and_ends_at_16k_tokens():
     assert [(stage.n_pairs, stage.max_steps) for stage in training.stages] == [((32, 32), 7)]
     with pytest.raises(ValueError, match=r"^steps: expected a number for the stages of tokens"):
         new_run("armt", Babilong(), tokens=[(32, 32)])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_first_texts_of_every_task_of_babilong_have_stories(name):
+    task = Babilong(task=name)
+    _, training = new_run("armt", task, batch_size=16)
+    for number in range(2):
+        assert len(Draws(task, training, training.stages[0])[number][1].segments) == 16
 
 
 def test_a_recipe_that_does_not_exist_is_an_error():

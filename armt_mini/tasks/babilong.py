@@ -233,8 +233,9 @@ class Babilong:
             if fitting:
                 return Sample.of(story, random.choice(fitting))
         raise ValueError(
-            f"{self.task}: no story in {TRIES} has at most {self.most_facts} facts and {n_tokens} "
-            f"tokens; allow more facts or a longer text."
+            f"{self.task}: no story in {TRIES} has at most {n_tokens} tokens"
+            + (f" and {self.most_facts} facts" if self.most_facts else "")
+            + "; allow a longer text, or more facts."
         )
 
     def draw_many(self, n_samples: int, n_tokens: int, seed: int) -> list[Sample]:

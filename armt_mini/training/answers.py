@@ -67,7 +67,7 @@ class Answers(nn.Module):
 
         n_pairs, states = pairs.shape[1], None
         length = getattr(self.reader.model.config, "segment_length", pairs.shape[2])
-        if (self.recompute or self.backprop) and length != pairs.shape[2]:
+        if (self.recompute or self.backprop) and n_pairs > 1 and length != pairs.shape[2]:
             raise ValueError(
                 f"recompute, backprop: expected pairs of one segment, {length} tokens, got "
                 f"{pairs.shape[2]}; leave both out, or use a model with that segment_length."

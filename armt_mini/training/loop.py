@@ -7,6 +7,7 @@ goes on from its checkpoint to the same losses as one that was not.
 from __future__ import annotations
 
 import math
+import os
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -170,8 +171,10 @@ def train(
     """
     generator = torch.Generator()
     for stage in config.stages:
-        task.sample(1, stage.n_pairs[1], generator)  # raises now, not when the stage comes
+        for size in stage.n_pairs:
+            task.sample(1, size, generator)  # raises now, not when the stage comes
     workers.check_batch_size(config.batch_size)
+    check_at_least(0, drawers=drawers or 0)
     names = "schedule", "precision", "recompute", "backprop"
     answers = Answers(model, **{name: getattr(config, name) for name in names})
     device, is_first = next(answers.parameters()).device, workers.rank == 0
@@ -202,9 +205,8 @@ def train(
     gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
     if config.schedule == "captured":
         gradients = CapturedGradients(gradients)
-    check_at_least(0, drawers=drawers or 0)
     if drawers is None:
-        drawers = DRAWERS if device.type == "cuda" else 0
+        drawers = min(DRAWERS, os.cpu_count() or 1) if device.type == "cuda" else 0
     steps = len(history) + history.steps_left(config.stages)
     with (
         tensor_float_32(config.precision != "float32"),
@@ -213,9 +215,9 @@ def train(
     ):
         try:
             for index, stage in enumerate(config.stages):
-                n_left = stage.max_steps - len(history.steps_of(index))
                 if history.is_finished(index, stage):
-                    n_left = 0
+                    continue
+                n_left = stage.max_steps - len(history.steps_of(index))
                 numbers = range(len(history), len(history) + n_left)
                 draws = Draws(task, config, stage)
                 start = time.perf_counter()
@@ -225,11 +227,11 @@ def train(
                     batch_size=None,
                     collate_fn=tuple,
                     num_workers=drawers,
+                    prefetch_factor=1 if drawers else None,  # texts are large, /dev/shm may not be
                     generator=generator,  # not PyTorch's own, which stays as it is
                 ):
                     step(gradients, drawn, config, optimiser, history, index, workers)
                     history.seconds.append(time.perf_counter() - start)
-                    start = time.perf_counter()
                     if after_step is not None:
                         after_step(len(history))
                     show(len(history) + history.steps_left(config.stages), history.latest())
@@ -240,6 +242,7 @@ def train(
                         raise KeyboardInterrupt
                     if history.is_finished(index, stage):
                         break
+                    start = time.perf_counter()
         except FloatingPointError:
             save()
             raise
@@ -295,4 +298,6 @@ class Draws(Dataset):
         n_questions = self.config.n_questions
         if isinstance(self.task, AssociativeRetrieval):  # which has one for every pair
             n_questions = min(n_pairs, n_questions or n_pairs)
+        elif n_pairs > self.task.segment_length:  # whole segments
+            n_pairs -= n_pairs % self.task.segment_length
         return n_pairs, self.task.sample(self.config.batch_size, n_pairs, generator, n_questions)

@@ -57,6 +57,7 @@ BABILONG: dict[str, Any] = {
     "batch_size": 64, "n_questions": 4, "warmup": 100, "final_lr": 0.05,
     "d_mlp": 512,
 }  # fmt: skip
+SHORTEST = {"qa2": 32, "qa3": 64, "qa5": 32}  # tokens, below which hardly a story fits
 TEXT_MEMORY_TOKENS = 4  # at least: a segment may hold several facts
 LAYER_ALONE: dict[str, Any] = {
     "system": "layer-alone", "d_model": 32, "d_memory": 8,
@@ -87,7 +88,7 @@ def new_run(
 
     changes: settings that differ from the recipe. Stages are described by pairs, or in BABILong by
     tokens, a list of (fewest, most), and by steps and until, a number for all of them or a list;
-    the recipe's own are those for which the task has keys. seed: of the weights and of the samples.
+    the recipe's own are those that the task fits. seed: of the weights and of the samples.
     Raises ValueError for a setting that this system does not have, and for numbers that do not fit.
     """
     check_one_of("name", name, tuple(RECIPES))
@@ -126,7 +127,7 @@ def new_run(
             of_stages("until", recipe, unit),
             strict=True,
         )
-        if unit in changes or has_keys(task, size[1])
+        if unit in changes or fits(task, size[1])
     ]
     recipe |= {"vocab_size": vocab_size, "segment_length": segment_length, "stages": stages}
     recipe |= {
@@ -140,9 +141,11 @@ def new_run(
     return model_type(filled(config_type), seed=seed), filled(TrainingConfig)
 
 
-def has_keys(task: Task, n_pairs: int) -> bool:
-    """Whether the task has keys for so many pairs. BABILong has no keys, and needs none."""
-    return isinstance(task, Babilong) or task.rewrite or n_pairs <= task.n_keys
+def fits(task: Task, size: int) -> bool:
+    """Whether the task has keys for so many pairs, or stories for so many tokens."""
+    if isinstance(task, Babilong):
+        return size >= SHORTEST.get(task.task, 1)
+    return task.rewrite or size <= task.n_keys
 
 
 def of_stages(name: str, recipe: dict[str, Any], unit: str) -> list[Any]:

@@ -3,6 +3,8 @@
     torchrun --nproc-per-node=2 -m armt_mini train rewrite --system armt
 
 `torchrun` starts the processes, on one machine or several, and ends all of them when one fails.
+Where samples have different numbers of questions, as stories have, the mean loss is one of the
+processes' means: a sample weighs a little more or less by the process that it falls to.
 """
 
 from __future__ import annotations
