@@ -171,7 +171,7 @@ def add_train(command: ArgumentParser) -> None:
     for name, choices, about in CHOICES:
         about += f" (default: {choices[0]})"
         training.add_argument(f"--{name}", choices=choices, help=about)
-    about = "processes that draw samples while a GPU is at work (default: 4 with one, else 0)"
+    about = "processes that draw samples while a GPU is at work (default: up to 4 with one, else 0)"
     add_number(training, "drawers", int, about)
     add_number(
         training, "questions", int, "most asked of a sample (default: every pair's; babilong: 4)"
@@ -365,11 +365,7 @@ def evaluate(options: Namespace) -> None:
             f"questions: expected at most {possible[-1]}, unless --pairs names larger numbers of "
             f"pairs, got {options.questions}."
         )
-    # What cannot be added to is found out now, not after all answers.
-    found = begin_results(options.out, file) if options.out else None
-    model: Any = checkpoints.load_model(file)
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        model.to(device := pick_device(options.device))
+    found, model, device = begin_evaluation(options, file)
     rows = []
     for n_pairs in options.pairs or [n for n in possible if n >= options.questions]:
         numbers = {
@@ -405,14 +401,21 @@ def evaluate(options: Namespace) -> None:
         print(line)
 
 
-def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> None:
-    """`evaluate` for a model that reads stories hidden in long texts."""
-    refuse(options, "a model of BABILong", "pairs", "questions")
-    task = Babilong(**about["task"] | {"split": "test", "most_facts": None, "decoys": 0.0})
+def begin_evaluation(options: Namespace, file: Path) -> tuple[Any, Any, torch.device]:
+    """The results to add to (None: to none), the model, and the device that it is on."""
+    # What cannot be added to is found out now, not after all answers.
     found = begin_results(options.out, file) if options.out else None
     model: Any = checkpoints.load_model(file)
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
         model.to(device := pick_device(options.device))
+    return found, model, device
+
+
+def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> None:
+    """`evaluate` for a model that reads stories hidden in long texts."""
+    refuse(options, "a model of BABILong", "pairs", "questions")
+    task = Babilong(**about["task"] | {"split": "test", "most_facts": None, "decoys": 0.0})
+    found, model, device = begin_evaluation(options, file)
     text = read_background(options.background) if options.background else background("test")
     said = {"file": str(file), "task": about["task"], "results": []} | {
         name: getattr(options, name) for name in ("seed", "samples", "batch_size")

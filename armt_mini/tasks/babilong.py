@@ -83,16 +83,21 @@ class HiddenFacts:
         for start in range(0, self.n_tokens, size):
             yield self.part(start, min(start + size, self.n_tokens))
 
+    @property
+    def of_texts(self) -> tuple[Tensor, ...]:
+        """What has a row for each text."""
+        return self.offsets, self.facts, self.lengths, self.starts
+
     def rows(self, some: slice) -> HiddenFacts:
         """Some of the texts."""
-        own = (self.offsets, self.facts, self.lengths, self.starts)
-        return HiddenFacts(self.n_tokens, self.background, *(tensor[some] for tensor in own))
+        own = (tensor[some] for tensor in self.of_texts)
+        return HiddenFacts(self.n_tokens, self.background, *own)
 
     def to(self, device: torch.device | str) -> HiddenFacts:
         """The same texts on another device."""
         around = Background(*(tensor.to(device) for tensor in self.background))
-        own = (self.offsets, self.facts, self.lengths, self.starts)
-        return HiddenFacts(self.n_tokens, around, *(tensor.to(device) for tensor in own))
+        own = (tensor.to(device) for tensor in self.of_texts)
+        return HiddenFacts(self.n_tokens, around, *own)
 
 
 def hide(
