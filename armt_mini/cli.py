@@ -157,8 +157,6 @@ def add_train(command: ArgumentParser) -> None:
     add_number(task, "n_values", int, "different values (default: 16)")
     about = "of babilong (default: qa1)"
     task.add_argument("--task", choices=TASKS, help=about)
-    about = "of babilong: share of the novel's tokens that become words of stories (default: 0)"
-    add_number(task, "decoys", float, about)
     training = command.add_argument_group("training (the defaults depend on the system)")
     stages = "curriculum: pairs in a sample, stage by stage, as 8 or as 4-8"
     training.add_argument("--pairs", type=span, nargs="+", metavar="N", help=stages)
@@ -326,8 +324,8 @@ def task_of(options: Namespace) -> Task:
     """What to train on. Raises ValueError for options of another task."""
     if options.kind == "babilong":
         refuse(options, "babilong", "key_size", "n_values")
-        return Babilong(task=options.task or "qa1", decoys=options.decoys or 0.0)
-    refuse(options, options.kind, "task", "decoys")
+        return Babilong(task=options.task or "qa1")
+    refuse(options, options.kind, "task")
     is_whole = RECIPES[options.system]["system"] != "layer-alone"
     rewrite = options.kind == "rewrite"
     default = 3 if is_whole and not rewrite else 1
@@ -414,7 +412,8 @@ def begin_evaluation(options: Namespace, file: Path) -> tuple[Any, Any, torch.de
 def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> None:
     """`evaluate` for a model that reads stories hidden in long texts."""
     refuse(options, "a model of BABILong", "pairs", "questions")
-    task = Babilong(**about["task"] | {"split": "test", "most_facts": None, "decoys": 0.0})
+    anew = {"split": "test", "most_facts": None, "decoys": 0.0, "density": 1.0}
+    task = Babilong(**about["task"] | anew)
     found, model, device = begin_evaluation(options, file)
     text = read_background(options.background) if options.background else background("test")
     said = {"file": str(file), "task": about["task"], "results": []} | {

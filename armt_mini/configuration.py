@@ -22,7 +22,8 @@ class RecurrentConfig:
     d_mlp: hidden size of the MLP (default 4·d_model). embedding_std: initial scale of token,
     position and memory embeddings. attention_std: of the maps into and out of attention; None is
     GPT-2's, tuned to its width: a narrow model learns sooner with 1/√d_model. tied_head: the
-    output weights are the token embeddings.
+    output weights are the token embeddings. final_gain: initial gain of the LayerNorm before them;
+    with large embeddings and a tied head, 0.02 / embedding_std keeps the first logits small.
     """
 
     vocab_size: int
@@ -36,6 +37,7 @@ class RecurrentConfig:
     embedding_std: float = 0.02
     attention_std: float | None = None
     tied_head: bool = True
+    final_gain: float = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)

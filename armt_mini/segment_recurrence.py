@@ -60,6 +60,7 @@ class SegmentRecurrence(nn.Module):
             {name: parameter((config.n_layers, *w.shape), w.std, w.mean) for name, w in weights}
         )
         self.final_norm = nn.LayerNorm(width)
+        nn.init.constant_(self.final_norm.weight, config.final_gain)
         self.head = None if config.tied_head else parameter((vocab, width), 0.02)
 
     @staticmethod

@@ -186,6 +186,19 @@ def test_decoys_are_words_of_stories_between_the_words_of_the_background():
     assert torch.equal(salted.sentences, around.sentences)
 
 
+def test_density_leaves_room_for_the_background():
+    sparse, full = Babilong(density=0.25), Babilong()
+    lengths = [
+        [sum(map(len, map(tokens_of, sample.facts))) for sample in task.draw_many(40, 128, 0)]
+        for task in (sparse, full)
+    ]
+    assert max(lengths[0]) <= 32 < max(lengths[1]) <= 128
+    with pytest.raises(ValueError, match=r"^density: expected 0 to 1, got 1.5"):
+        Babilong(density=1.5)
+    with pytest.raises(ValueError, match=r"^qa1: no story in 1000 has at most 3 tokens"):
+        Babilong(density=0.1).sample(1, 32, generator())
+
+
 def test_decoys_change_a_sample_but_not_its_facts():
     task, salted = Babilong(segment_length=64), Babilong(segment_length=64, decoys=1.0)
     plain, found = (t.sample(2, 640, generator(), None) for t in (task, salted))

@@ -101,8 +101,8 @@ def test_options_reach_the_run():
     about = read_checkpoint("a").about
     training, config = about["training"], about["config"]
     assert training["stages"] == [
-        {"n_pairs": [1, 1], "max_steps": 4, "until": 0},
-        {"n_pairs": [2, 3], "max_steps": 5, "until": 0},
+        {"n_pairs": [1, 1], "max_steps": 4, "until": 0, "settings": {}},
+        {"n_pairs": [2, 3], "max_steps": 5, "until": 0, "settings": {}},
     ]
     assert (training["learning_rate"], training["weight_decay"]) == (0.5, 0.25)
     assert (training["final_lr"], training["n_questions"], training["batch_size"]) == (0.125, 1, 3)
@@ -311,12 +311,12 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train babilong --key-size 2", "--key-size: babilong has no such option"),
         ("train babilong --n-values 2", "--n-values: babilong has no such option"),
         ("train babilong --pairs 2", "--pairs: armt has no such setting"),
-        ("train babilong --decoys 2", "--decoys: expected 0 to 1, got 2"),
+        ("train babilong --set decoys=2", "decoys: expected 0 to 1, got 2"),
         ("train babilong --tokens 200 --steps 2", "--tokens: expected at most 128, or a multiple"),
         ("train babilong --system layer-alone", "--system: layer-alone reads no text"),
         ("train rewrite --task qa1", "--task: rewrite has no such option"),
         ("train babilong --tokens 2-128 --steps 2", "no story in 1000 has at most 2 tokens"),
-        ("train rewrite --decoys 0.1", "--decoys: rewrite has no such option"),
+        ("train rewrite --set decoys=0.1", "decoys: layer-alone has no such setting"),
         ("train rewrite --drawers -1", "--drawers: expected at least 0, got -1"),
         ("train rewrite --tokens 8", "--tokens: layer-alone has no such setting"),
         (
@@ -372,15 +372,17 @@ def test_a_training_that_fails_has_status_one(monkeypatch, capsys):
 @pytest.mark.parametrize("system", ["armt", "rmt"])
 def test_babilong_is_trained_and_then_asked(system, capsys):
     words = ["--system", system, *WHOLE, "--tokens", "16", "256", "--steps", "2", "3"]
-    words += ["--batch-size", "2", "--questions", "2", "--decoys", "0.25", "--task", "qa4"]
+    words += ["--batch-size", "2", "--questions", "2", "--set", "decoys=0.25", "--task", "qa4"]
     assert main(["train", "babilong", *words]) == 0
-    file = f"runs/babilong-qa4-{system}-seed0.safetensors"
+    file = f"runs/babilong-qa4-{system}-decoys=0.25-seed0.safetensors"
     said = capsys.readouterr().out
     assert "5 steps" in said
     assert f"python -m armt_mini evaluate {file}\n" in said
     about = read_checkpoint(file).about
-    assert (about["task"]["task"], about["task"]["decoys"]) == ("qa4", 0.25)
-    assert [stage["n_pairs"] for stage in about["training"]["stages"]] == [[16, 16], [256, 256]]
+    assert about["task"]["task"] == "qa4"
+    stages = about["training"]["stages"]
+    assert [stage["n_pairs"] for stage in stages] == [[16, 16], [256, 256]]
+    assert [stage["settings"] for stage in stages] == [{"decoys": 0.25}] * 2
     assert (about["config"]["segment_length"], about["config"]["vocab_size"]) == (128, 4096)
     assert main(["evaluate", file, "--tokens", "300", "--samples", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["results"][0]["total"] == 3

@@ -14,7 +14,7 @@ from armt_mini.training import loop
 from armt_mini.training.answers import Answers
 from armt_mini.training.checkpoints import read_checkpoint
 from armt_mini.training.gradients import Gradients
-from armt_mini.training.loop import History, Stage, TrainingConfig
+from armt_mini.training.loop import History, Stage, TrainingConfig, train
 from armt_mini.training.resume import save_run
 
 # Stages
@@ -75,6 +75,62 @@ def test_each_stage_draws_numbers_of_pairs_from_its_range_both_ends_included():
     assert history.stage == [0] * 7 + [1] * 12
     assert set(history.n_pairs[:7]) == {1, 2, 3}
     assert set(history.n_pairs[7:]) == {2, 3, 4, 5}
+
+
+def test_a_stage_changes_the_model_and_the_task_from_then_on(tmp_path, monkeypatch):
+    task = Babilong(segment_length=16)
+    sizes = dict(vocab_size=4096, d_model=8, n_layers=1, n_heads=2, segment_length=16)
+    plain = am.ARMTConfig(**sizes, n_memory_tokens=1, d_memory=4)
+
+    def stage(n_tokens, **settings):
+        return Stage(n_pairs=(n_tokens, n_tokens), max_steps=2, settings=settings)
+
+    stages = [stage(16), stage(32, min_strength=0.1, decoys=1.0), stage(32, write_cost=0.5)]
+    config, seen = recipe(stages=stages, most_read=64, checkpoint_every=1), []
+    drawn = Babilong.sample
+
+    def sample(self, batch, *rest):
+        seen.append((model.config.min_strength, model.config.write_cost, self.decoys, batch))
+        return drawn(self, batch, *rest)
+
+    monkeypatch.setattr(Babilong, "sample", sample)
+    model = am.ARMT(plain)
+    whole = run(model, task, config, tmp_path / "whole")
+    assert seen[3:] == [  # what came before was tried
+        *[(0.0, 0.0, 0.0, 3)] * 2, *[(0.1, 0.0, 1.0, 2)] * 2, *[(0.1, 0.5, 1.0, 2)] * 2
+    ]  # fmt: skip
+    assert read_checkpoint(tmp_path / "whole").about["config"]["write_cost"] == 0.5
+
+    for n_steps in (1, 3, 5):  # stopped in each of the stages
+        file = tmp_path / f"stopped-{n_steps}"
+        model = am.ARMT(plain)
+
+        def stop(done, n_steps=n_steps):
+            if done == n_steps:
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            train(model, task, config, checkpoint=file, progress=False, after_step=stop)
+        model = am.ARMT(plain, seed=1)
+        assert run(model, task, config, file) == whole
+    with pytest.raises(ValueError, match=r"^settings: neither the model nor the task .* 'colour'"):
+        run(model, task, recipe(stages=[stage(16, colour=1)]))
+    with pytest.raises(ValueError, match=r"^min_strength: expected 0 to 1, got 2"):
+        run(model, task, recipe(stages=[stage(16, min_strength=2.0)]))
+
+
+def test_a_step_reads_no_more_than_it_may():
+    config = recipe(batch_size=8, most_read=20)
+    assert [config.batch_of(n_pairs) for n_pairs in (1, 2, 3, 9, 10, 11, 50)] == [
+        8,
+        8,
+        6,
+        2,
+        2,
+        1,
+        1,
+    ]
+    assert recipe(batch_size=8).batch_of(50) == 8
 
 
 def test_a_stage_ends_when_the_mean_of_its_own_last_fifty_steps_is_reached():

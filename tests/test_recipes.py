@@ -68,11 +68,12 @@ def test_what_the_task_settles_or_nobody_knows_is_an_error(setting):
         new_run("armt", TASK, **{setting: 8})
 
 
-def test_babilong_begins_without_a_background_and_ends_at_16k_tokens():
+def test_babilong_begins_without_a_background_and_ends_at_4k_tokens():
     model, training = new_run("armt", Babilong())
     lengths = [stage.n_pairs for stage in training.stages]
     assert lengths[0] == (16, 16)
-    assert lengths[-1] == (16_384, 16_384)
+    assert lengths[-1] == (4096, 4096)
+    assert training.batch_of(4096) == 32
     assert (model.config.n_memory_tokens, model.config.vocab_size) == (4, 4096)
     assert sum(weight.numel() for weight in model.parameters()) < 3_000_000
     rmt, _ = new_run("rmt", Babilong())
@@ -81,6 +82,23 @@ def test_babilong_begins_without_a_background_and_ends_at_16k_tokens():
     assert [(stage.n_pairs, stage.max_steps) for stage in training.stages] == [((32, 32), 7)]
     with pytest.raises(ValueError, match=r"^steps: expected a number for the stages of tokens"):
         new_run("armt", Babilong(), tokens=[(32, 32)])
+
+
+def test_what_a_recipe_changes_from_stage_to_stage_can_be_set_for_all():
+    def told(**changes):
+        return [stage.settings for stage in new_run("armt", Babilong(), **changes)[1].stages]
+
+    assert told()[-1] == {"min_strength": 0.1}
+    assert [some.get("write_cost") for some in told()[-2:]] == [0.003, None]
+    given = told(min_strength=0.2, decoys=0.5)
+    assert {some["decoys"] for some in given} == {0.5}
+    assert not any("min_strength" in some for some in given)
+    assert new_run("armt", Babilong(), min_strength=0.2)[0].config.min_strength == 0.2
+    assert told(tokens=[(16, 16)], steps=2) == [{}]
+    quiet = new_run("rmt", Babilong())[1].stages[-2].settings
+    assert quiet == {"density": 1.0, "decoys": 0.01}, "RMT has no strengths"
+    with pytest.raises(ValueError, match=r"^decoys: armt has no such setting"):
+        new_run("armt", TASK, decoys=0.1)
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -49,6 +49,11 @@ def test_logits_have_one_row_a_token_whatever_the_length(lively, draw_tokens, ki
         assert model(draw_tokens(2, length)).logits.shape == (2, length, 23)
 
 
+def test_the_last_norm_begins_with_the_gain_that_the_configuration_says(lively, kind):
+    config = lively(kind, final_gain=0.25).config
+    assert (kind(config).final_norm.weight == 0.25).all()
+
+
 def test_an_untied_head_has_weights_of_its_own(lively, draw_tokens, close, kind):
     model, tied, tokens = lively(kind, tied_head=False), lively(kind), draw_tokens(2, 13)
     assert tied.head is None

@@ -201,8 +201,9 @@ class Babilong:
 
     most_facts: only the moments of a story with at most so many are asked; None: all. dialects:
     each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
-    words of stories, so that a name alone is no sign of a fact. Raises ValueError for a name that
-    is not known and for numbers out of range.
+    words of stories, so that a name alone is no sign of a fact. density: the share of a text, 0 to
+    1, that its facts take at most. Raises ValueError for a name that is not known and for numbers
+    out of range.
     """
 
     task: str = "qa1"
@@ -211,6 +212,7 @@ class Babilong:
     most_facts: int | None = None
     dialects: Sequence[str] = tuple(DIALECTS)
     decoys: float = 0.0
+    density: float = 1.0
 
     def __post_init__(self) -> None:
         check_one_of("task", self.task, TASKS)
@@ -219,26 +221,27 @@ class Babilong:
         check_at_least(1, dialects=len(self.dialects))
         for dialect in self.dialects:
             check_one_of("dialects", dialect, tuple(DIALECTS))
-        check_share(decoys=self.decoys)
+        check_share(decoys=self.decoys, density=self.density)
 
     def draw(self, random: Random, n_tokens: int) -> Sample:
         """Facts that fit into so many tokens, and what can be asked about them.
 
         Raises ValueError if no such story is found.
         """
+        room = round(n_tokens * self.density)
         for _ in range(TRIES):
             story = draw_story(self.task, random, random.choice(self.dialects))
             lengths = list(accumulate(len(tokens_of(fact)) for fact in story.facts))
             fitting = [
                 moment
                 for moment in story.moments
-                if lengths[moment.n_facts - 1] <= n_tokens
+                if lengths[moment.n_facts - 1] <= room
                 and (self.most_facts is None or moment.n_facts <= self.most_facts)
             ]
             if fitting:
                 return Sample.of(story, random.choice(fitting))
         raise ValueError(
-            f"{self.task}: no story in {TRIES} has at most {n_tokens} tokens"
+            f"{self.task}: no story in {TRIES} has at most {room} tokens"
             + (f" and {self.most_facts} facts" if self.most_facts else "")
             + "; allow a longer text, or more facts."
         )

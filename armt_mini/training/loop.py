@@ -10,8 +10,8 @@ import math
 import os
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,15 @@ class Stage:
 
     In BABILong, which has no pairs, they are tokens.
     Ends after max_steps, or as soon as the mean accuracy of its last 50 steps reaches `until`
-    (0 … 1; its default is above 1, so never). Raises ValueError for numbers out of range.
+    (0 … 1; its default is above 1, so never). settings: what holds from this stage on, by name, of
+    the model's configuration and of the task, such as {"min_strength": 0.1, "decoys": 0.01}.
+    Raises ValueError for numbers out of range.
     """
 
     n_pairs: tuple[int, int]
     max_steps: int
     until: float = 1.01
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_type("n_pairs", self.n_pairs, tuple)
@@ -55,22 +58,39 @@ class Stage:
         check_at_least(fewest, most_pairs=most)
         check_at_least(0, until=self.until)
 
+    def set_up(self, config: Any, task: Task) -> tuple[Any, Task]:
+        """Configuration and task as they are from this stage on, given those before it.
+
+        Raises ValueError for a setting that neither of them has, and for values that do not fit.
+        """
+        names = [{each.name for each in fields(owner)} for owner in (config, task)]
+        for name in self.settings:
+            if not any(name in own for own in names):
+                raise ValueError(
+                    f"settings: neither the model nor the task has a setting {name!r}; leave it "
+                    f"out."
+                )
+        own, asked = ({n: v for n, v in self.settings.items() if n in some} for some in names)
+        return replace(config, **own), replace(task, **asked)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """A recipe. Optimiser: AdamW with the gradient's norm clipped.
 
     warmup: steps of the first stage over which the learning rate rises to its full size. final_lr:
-    it falls on a straight line towards this part of itself in the last stage. n_questions: asked of
-    each memory, at most as many as there are (None: all). seed: of the
-    samples; the model has its own. checkpoint_every: steps between two checkpoints. schedule,
-    precision, recompute, backprop: see `Answers`; with schedule "captured" a step is played from
-    CUDA graphs; but for precision "float32", products of float32 matrices are taken in TF32. Raises
-    ValueError for numbers out of range.
+    it falls on a straight line towards this part of itself in the last stage. most_read: pairs (or
+    tokens) that a step reads at most, in all its samples together; samples so long that batch_size
+    of them have more are fewer. n_questions: asked of each memory, at most as many as there are
+    (None: all). seed: of the samples; the model has its own. checkpoint_every: steps between two
+    checkpoints. schedule, precision, recompute, backprop: see `Answers`; with schedule "captured" a
+    step is played from CUDA graphs; but for precision "float32", products of float32 matrices are
+    taken in TF32. Raises ValueError for numbers out of range.
     """
 
     stages: Sequence[Stage]
     batch_size: int = 64
+    most_read: int | None = None
     learning_rate: float = 1e-3
     warmup: int = 0
     final_lr: float = 1.0
@@ -91,7 +111,12 @@ class TrainingConfig:
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
         check_at_least(0, warmup=self.warmup)
         check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
-        check_count(n_questions=self.n_questions)
+        check_count(n_questions=self.n_questions, most_read=self.most_read)
+
+    def batch_of(self, n_pairs: int) -> int:
+        """Samples in a step, if each has so many pairs."""
+        most = self.batch_size if self.most_read is None else self.most_read // n_pairs
+        return max(1, min(self.batch_size, most))
 
     def stage_learning_rate(self, index: int, steps: int) -> float:
         """The learning rate after so many steps of stage number `index`."""
@@ -170,10 +195,14 @@ def train(
     or a gradient is not finite: the weights are those before that step, and are saved.
     """
     generator = torch.Generator()
-    for stage in config.stages:
+    recipe = {"task": asdict(task), "training": asdict(config)}
+    plan, own = [], model.config
+    for stage in config.stages:  # what does not fit raises now, not when the stage comes
+        own, task = stage.set_up(own, task)
         for size in set(stage.n_pairs):
-            task.sample(1, size, generator)  # raises now, not when the stage comes
-    workers.check_batch_size(config.batch_size)
+            task.sample(1, size, generator)
+            workers.check_batch_size(config.batch_of(size))
+        plan.append((stage, own, task))
     check_at_least(0, drawers=drawers or 0)
     names = "schedule", "precision", "recompute", "backprop"
     answers = Answers(model, **{name: getattr(config, name) for name in names})
@@ -188,7 +217,6 @@ def train(
         weight_decay=config.weight_decay,
         fused=device.type == "cuda",
     )
-    recipe = {"task": asdict(task), "training": asdict(config)}
     history = History()
 
     def save(is_finished: bool = False) -> None:
@@ -202,9 +230,7 @@ def train(
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
-    gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
-    if config.schedule == "captured":
-        gradients = CapturedGradients(gradients)
+    plain = Gradients(workers.spread(answers), config.clip_norm)
     if drawers is None:
         drawers = min(DRAWERS, os.cpu_count() or 1) if device.type == "cuda" else 0
     steps = len(history) + history.steps_left(config.stages)
@@ -214,9 +240,13 @@ def train(
         progress_bar(progress and is_first, len(history), steps) as show,
     ):
         try:
-            for index, stage in enumerate(config.stages):
+            for index, (stage, own, task) in enumerate(plan):
+                model.config = own
                 if history.is_finished(index, stage):
                     continue
+                # Graphs know a model as it was when they were recorded.
+                is_captured = config.schedule == "captured"
+                gradients = CapturedGradients(plain) if is_captured else plain
                 n_left = stage.max_steps - len(history.steps_of(index))
                 numbers = range(len(history), len(history) + n_left)
                 draws = Draws(task, config, stage)
@@ -300,4 +330,5 @@ class Draws(Dataset):
             n_questions = min(n_pairs, n_questions or n_pairs)
         elif n_pairs > self.task.segment_length:  # whole segments
             n_pairs -= n_pairs % self.task.segment_length
-        return n_pairs, self.task.sample(self.config.batch_size, n_pairs, generator, n_questions)
+        batch = self.config.batch_of(n_pairs)
+        return n_pairs, self.task.sample(batch, n_pairs, generator, n_questions)

@@ -49,14 +49,26 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
     "value_std": 0.05, "memory_norm": True, "unit_features": True, "eps": 1e-3,
 }  # fmt: skip
 # BABILong begins with stories that stand alone and grows the text around them: where there is much
-# text from the start, a model never learns more than to guess a place that it has seen (LOG.md).
+# text from the start, a model never learns more than to guess a place that it has seen. In the last
+# two stages it learns to leave its memories alone where a text holds nothing new. Large samples and
+# a shared head leave all plateaus sooner (LOG.md).
 BABILONG: dict[str, Any] = {
-    "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 11, 12, 14)],
-    "steps": [3000, 1500, 1500, 1500, 1000, 1000, 1000, 1000, 1000, 400],
-    "until": [0.985] * 9 + [NEVER],
-    "batch_size": 64, "n_questions": 4, "warmup": 100, "final_lr": 0.05,
-    "d_mlp": 512,
+    "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 10, 12)],
+    "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 300, 800],
+    "until": [0.985] * 8 + [NEVER],
+    "settings": [
+        {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {},
+        {"density": 1.0, "decoys": 0.01, "write_cost": 0.003, "min_strength": 0.03},
+        {"min_strength": 0.1},
+    ],
+    "batch_size": 256, "most_read": 2**17, "n_questions": 4, "warmup": 100, "final_lr": 0.05,
+    "d_mlp": 512, "tied_head": True, "final_gain": 0.04,
 }  # fmt: skip
+OF_TASK: dict[str, dict[str, Any]] = {
+    "qa4": {"n_questions": 8},
+    "qa5": {"until": [0.97] * 8 + [NEVER]},
+}
+TASK_SETTINGS = {"decoys", "density"}  # of BABILong, which a recipe may change
 SHORTEST = {"qa2": 32, "qa3": 64, "qa5": 32}  # tokens, below which hardly a story fits
 TEXT_MEMORY_TOKENS = 4  # at least: a segment may hold several facts
 LAYER_ALONE: dict[str, Any] = {
@@ -86,9 +98,10 @@ def new_run(
 ) -> tuple[nn.Module, TrainingConfig]:
     """An untrained model and the training of it, by RECIPES[name].
 
-    changes: settings that differ from the recipe. Stages are described by pairs, or in BABILong by
-    tokens, a list of (fewest, most), and by steps and until, a number for all of them or a list;
-    the recipe's own are those that the task fits. seed: of the weights and of the samples.
+    changes: settings that differ from the recipe, in all stages. Stages are described by pairs, or
+    in BABILong by tokens, a list of (fewest, most), and by steps and until, a number for all of
+    them or a list; the recipe's own are those that the task fits, and where they change settings,
+    so do those. seed: of the weights and of the samples.
     Raises ValueError for a setting that this system does not have, and for numbers that do not fit.
     """
     check_one_of("name", name, tuple(RECIPES))
@@ -97,19 +110,21 @@ def new_run(
         if model_type is LayerAlone:
             raise ValueError(f"system: {name} reads no text, only pairs; use a whole model.")
         unit, vocab_size, segment_length = "tokens", TEXT_VOCAB_SIZE, task.segment_length
-        recipe = RECIPES[name] | BABILONG
+        of_task = TASK_SETTINGS
+        recipe = RECIPES[name] | BABILONG | OF_TASK.get(task.task, {})
         recipe["n_memory_tokens"] = max(TEXT_MEMORY_TOKENS, recipe["n_memory_tokens"])
     else:
         unit, vocab_size, segment_length = "pairs", VOCAB_SIZE, task.pair_length
+        of_task = set()
         recipe = (REWRITE if task.rewrite else REMEMBER) | RECIPES[name]
     if unit in changes:
-        recipe["until"] = NEVER
+        recipe |= {"until": NEVER, "settings": {}}
         if "steps" not in changes and isinstance(recipe["steps"], list):
             raise ValueError(f"steps: expected a number for the stages of {unit}, got none.")
     recipe |= changes
-    known = {unit, "steps", "until"}.union(
-        field.name for kind in (config_type, TrainingConfig) for field in fields(kind)
-    )
+    of_model = {field.name for field in fields(config_type)}
+    known = {unit, "steps", "until"} | of_task | of_model
+    known |= {field.name for field in fields(TrainingConfig)}
     for setting in changes:
         if setting not in known - {"vocab_size", "segment_length", "stages"}:
             raise ValueError(f"{setting}: {name} has no such setting; leave it out.")
@@ -119,12 +134,18 @@ def new_run(
         )
     check_at_least(1, d_model=recipe["d_model"])
     check_at_least(2, d_memory=recipe.get("d_memory", 2))  # else DPFP has too few neighbours
+    given = {setting: changes[setting] for setting in of_task & changes.keys()}
+    changing = (of_model | of_task) - changes.keys()
     stages = [
-        Stage(n_pairs=size, max_steps=steps, until=until)
-        for size, steps, until in zip(
+        Stage(
+            n_pairs=size,
+            max_steps=steps,
+            until=until,
+            settings=given | {n: value for n, value in settings.items() if n in changing},
+        )
+        for size, steps, until, settings in zip(
             recipe[unit],
-            of_stages("steps", recipe, unit),
-            of_stages("until", recipe, unit),
+            *(of_stages(each, recipe, unit) for each in ("steps", "until", "settings")),
             strict=True,
         )
         if unit in changes or fits(task, size[1])
@@ -149,8 +170,8 @@ def fits(task: Task, size: int) -> bool:
 
 
 def of_stages(name: str, recipe: dict[str, Any], unit: str) -> list[Any]:
-    """A setting of each stage. Raises ValueError unless it is one number or one for each."""
-    setting, n_stages = recipe[name], len(recipe[unit])
+    """What a recipe says of each stage. Raises ValueError unless that is one thing or one each."""
+    setting, n_stages = recipe.get(name, {}), len(recipe[unit])
     values = list(setting) if isinstance(setting, list | tuple) else [setting]
     if len(values) not in (1, n_stages):
         raise ValueError(

@@ -59,10 +59,15 @@ def resume(
     }
     with suppress(KeyError, TypeError, ValueError):  # else the comparison says what is wrong
         about = about | {"config": asdict(config_of(about))}
+        for stage in about["training"]["stages"]:
+            stage.setdefault("settings", {})  # older files have none
     theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
     ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
     ours["dtype"] = dtypes(model.state_dict())
     del ours["training.checkpoint_every"]  # how often a run is saved does not change it
+    for stage in recipe["training"]["stages"]:
+        for name in stage["settings"]:  # the model's changes from stage to stage
+            ours.pop(f"config.{name}", None)
     for name, expected in ours.items():
         if theirs.get(name) != expected:
             raise ValueError(
