@@ -89,13 +89,13 @@ def test_what_a_recipe_changes_from_stage_to_stage_can_be_set_for_all():
         return [stage.settings for stage in new_run("armt", Babilong(), **changes)[1].stages]
 
     assert told()[-1] == {"min_strength": 0.1}
-    assert [some.get("write_cost") for some in told()[-2:]] == [0.003, None]
+    assert [some.get("write_cost") for some in told()[-3:]] == [0.003, None, None]
     given = told(min_strength=0.2, decoys=0.5)
     assert {some["decoys"] for some in given} == {0.5}
     assert not any("min_strength" in some for some in given)
     assert new_run("armt", Babilong(), min_strength=0.2)[0].config.min_strength == 0.2
     assert told(tokens=[(16, 16)], steps=2) == [{}]
-    quiet = new_run("rmt", Babilong())[1].stages[-2].settings
+    quiet = new_run("rmt", Babilong())[1].stages[-3].settings
     assert quiet == {"density": 1.0, "decoys": 0.01}, "RMT has no strengths"
     with pytest.raises(ValueError, match=r"^decoys: armt has no such setting"):
         new_run("armt", TASK, decoys=0.1)
