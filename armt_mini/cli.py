@@ -428,11 +428,18 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             samples = task.draw_many(options.samples, n_tokens, options.seed)
         else:
             samples = own[: options.samples]
-        answered = score_hidden(
-            model, samples, text, n_tokens, batch_size=options.batch_size, seed=options.seed,
-            schedule="captured" if device.type == "cuda" else "sequential",
-            progress=not options.json,
-        )  # fmt: skip
+        try:
+            answered = score_hidden(
+                model, samples, text, n_tokens, batch_size=options.batch_size, seed=options.seed,
+                schedule="captured" if device.type == "cuda" else "sequential",
+                progress=not options.json, halt=options.out,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            how = (
+                "goes on from there" if options.out else "with --out FILE can be stopped like this"
+            )
+            print(f"\nStopped. The same command {how}.", file=sys.stderr)
+            raise
         score = Score(int(answered.is_right.sum()), len(samples))
         quarters = by_distance(answered, n_tokens)
         row = {"tokens": n_tokens, **score._asdict(), "exact_match": score.accuracy}

@@ -417,6 +417,30 @@ def test_evaluate_asks_a_model_of_babilong_at_each_length(reader, capsys):
         assert 0 <= low <= row["exact_match"] <= high <= 1
 
 
+@pytest.mark.parametrize("out", [["--out", "found.json"], []])
+def test_a_stopped_evaluation_says_how_it_can_go_on(reader, capsys, monkeypatch, ctrl_c, out):
+    read_segments, n_segments = am.ARMT.read_segments, []
+
+    def interrupted(self, segments, *rest):
+        def pressed():
+            for segment in segments:
+                n_segments.append(segment)
+                if len(n_segments) == 5:
+                    ctrl_c()
+                yield segment
+
+        return read_segments(self, pressed(), *rest)
+
+    monkeypatch.setattr(am.ARMT, "read_segments", interrupted)
+    words = ["evaluate", reader, "--tokens", "640", "--samples", "2", "--device", "cpu", *out]
+    assert main(words) == 130
+    way = "goes on from there" if out else "with --out FILE can be stopped"
+    assert f"Stopped. The same command {way}" in capsys.readouterr().err
+    assert main(words) == 0
+    assert len(n_segments) == (20 if out else 25)
+    assert not list(Path().glob("*.reading"))
+
+
 def test_evaluate_hides_ones_own_stories_in_ones_own_text(reader, capsys):
     Path("qa1_my_test.txt").write_text(
         "1 Mary moved to the office.\n2 Where is Mary?\toffice\t1\n", encoding="utf-8"

@@ -1,5 +1,6 @@
 """Long texts are read to their end and asked there: answers and distances against the samples."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -106,6 +107,44 @@ def test_the_same_seed_hides_the_same_whatever_the_batch():
     assert not torch.equal(one.distances, moved.distances)
     oracle = score_hidden(Oracle(), samples, around, 640)
     assert oracle.is_right.all()
+
+
+@pytest.mark.parametrize("n_segments", [1, 17, 70, 120])
+def test_an_interrupted_reading_goes_on_from_where_it_was(tmp_path, ctrl_c, n_segments):
+    samples, _ = texts(3)
+    model = am.ARMT(am.ARMTConfig(vocab_size=VOCAB_SIZE, value_std=0.5, **SIZES))
+    rest = (samples, background("test"), 1100)
+    expected = score_hidden(model, *rest)
+    read, read_segments = [], model.read_segments
+
+    def interrupted(segments, states, use, schedule="sequential"):
+        def pressed():
+            for segment in segments:
+                read.append(segment)
+                if len(read) == n_segments:
+                    ctrl_c()
+                yield segment
+
+        return read_segments(pressed(), states, use, schedule)
+
+    model.read_segments = interrupted
+    options = dict(batch_size=2, halt=tmp_path / "found")
+    with pytest.raises(KeyboardInterrupt):
+        score_hidden(model, *rest, **options)
+    assert list(tmp_path.iterdir())
+    found = score_hidden(model, *rest, **options)
+    assert torch.equal(found.is_right, expected.is_right)
+    assert torch.equal(found.distances, expected.distances)
+    assert len(read) == 2 * 69, "no segment was read twice"
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_are_known_by_what_they_hold():
+    _, hidden = texts()
+    assert hidden.digest == texts()[1].digest != texts(n_tokens=1101)[1].digest
+    assert hidden.digest != hidden.rows(slice(2)).digest
+    other = hidden.background._replace(tokens=hidden.background.tokens + 1)
+    assert hidden.digest != replace(hidden, background=other).digest
 
 
 def test_scores_by_distance_count_the_quarter_in_which_the_answer_stood():

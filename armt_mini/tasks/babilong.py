@@ -7,6 +7,7 @@ so texts of billions of tokens need no room.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -78,15 +79,23 @@ class HiddenFacts:
         around = tokens[(self.offsets.unsqueeze(1) + places - before) % len(tokens)]
         return torch.where(is_fact, told, around)
 
-    def blocks(self, size: int) -> Iterator[Int[Tensor, "batch length"]]:
-        """All tokens, so many at a time."""
-        for start in range(0, self.n_tokens, size):
+    def blocks(self, size: int, begin: int = 0) -> Iterator[Int[Tensor, "batch length"]]:
+        """The tokens from the place `begin` on, so many at a time."""
+        for start in range(begin, self.n_tokens, size):
             yield self.part(start, min(start + size, self.n_tokens))
 
     @property
     def of_texts(self) -> tuple[Tensor, ...]:
         """What has a row for each text."""
         return self.offsets, self.facts, self.lengths, self.starts
+
+    @property
+    def digest(self) -> str:
+        """The same for the same texts, another for others."""
+        found = hashlib.sha256(str(self.n_tokens).encode())
+        for tensor in (*self.background, *self.of_texts):
+            found.update(tensor.cpu().numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def rows(self, some: slice) -> HiddenFacts:
         """Some of the texts."""

@@ -37,21 +37,31 @@ def answer_hidden(
     *,
     schedule: str = "sequential",
     progress: bool = False,
+    halt: str | Path | None = None,
 ) -> Answered:
     """Read the texts side by side to their ends, then ask each its first question.
 
     An answer of several tokens is right if each of them is. schedule: see the model. progress: show
-    a bar. Raises ValueError for texts that are on another device than the model, or not as many as
-    the samples.
+    a bar. halt: a file in which the stream is kept when its reading ends, or when Ctrl-C ends it;
+    if it is there, the reading goes on from it. Raises ValueError for texts that are on another
+    device than the model, or not as many as the samples, and for the stream of another model.
     """
     if len(samples) != len(hidden.offsets):
         raise ValueError(
             f"samples: expected one for each of the {len(hidden.offsets)} texts, "
             f"got {len(samples)}."
         )
-    stream = Stream(model, len(samples), schedule)
-    blocks = hidden.blocks(BLOCK * model.config.segment_length)
-    stream.read(blocks, is_end=True, progress=progress, n_tokens=hidden.n_tokens)
+    if halt is not None and Path(halt).exists():
+        stream = Stream.load(halt, model, schedule)
+    else:
+        stream = Stream(model, len(samples), schedule)
+    start = stream.n_read + stream.unfinished.shape[1]
+    blocks = hidden.blocks(BLOCK * model.config.segment_length, start)
+    try:
+        stream.read(blocks, is_end=True, progress=progress, n_tokens=hidden.n_tokens - start)
+    finally:  # an interruption comes between two segments, or leaves the stream as it was
+        if halt is not None:
+            stream.save(halt)
     questions, answers = encode_questions([sample.questions[:1] for sample in samples])
     with torch.no_grad():
         logits = model.ask(questions.to(hidden.starts.device), stream.states)[:, :, -1]
@@ -72,21 +82,29 @@ def score_hidden(
     seed: int = 0,
     schedule: str = "sequential",
     progress: bool = False,
+    halt: str | Path | None = None,
 ) -> Answered:
     """Hide each sample in a text of n_tokens, and ask it: batch_size texts side by side.
 
-    The same seed hides the same samples at the same places, whatever batch_size is. Raises
-    ValueError for sizes below one, and for a text shorter than its facts.
+    The same seed hides the same samples at the same places, whatever batch_size is. halt: with
+    what the names begin of files that are written while this goes on, and removed when it is done;
+    if it is interrupted, it goes on from them when it is called again. Raises ValueError for sizes
+    below one, and for a text shorter than its facts.
     """
     check_count(n_samples=len(samples), n_tokens=n_tokens, batch_size=batch_size)
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     hidden = hide([sample.facts for sample in samples], n_tokens, around, generator).to(device)
-    found = []
+    found, files = [], []
     for start in range(0, len(samples), batch_size):
         some = slice(start, start + batch_size)
         texts, asked = hidden.rows(some), samples[some]
-        found.append(answer_hidden(model, asked, texts, schedule=schedule, progress=progress))
+        files.append(None if halt is None else Path(f"{halt}-{texts.digest}.reading"))
+        found.append(
+            answer_hidden(model, asked, texts, schedule=schedule, progress=progress, halt=files[-1])
+        )
+    for file in filter(None, files):
+        file.unlink()
     return Answered(*map(torch.cat, zip(*found, strict=True)))
 
 
