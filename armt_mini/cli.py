@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -428,6 +429,7 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             samples = task.draw_many(options.samples, n_tokens, options.seed)
         else:
             samples = own[: options.samples]
+        start = time.perf_counter()
         try:
             answered = score_hidden(
                 model, samples, text, n_tokens, batch_size=options.batch_size, seed=options.seed,
@@ -440,10 +442,12 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             )
             print(f"\nStopped. The same command {how}.", file=sys.stderr)
             raise
+        seconds = time.perf_counter() - start
         score = Score(int(answered.is_right.sum()), len(samples))
         quarters = by_distance(answered, n_tokens)
         row = {"tokens": n_tokens, **score._asdict(), "exact_match": score.accuracy}
         row |= {"interval": score.interval(), "quarters": [list(quarter) for quarter in quarters]}
+        row |= {"sizes": answered.sizes.mean(dim=0).tolist(), "seconds": seconds}
         said["results"].append(row)
         said["provenance"] = checkpoints.provenance(device)
         if found is not None:

@@ -20,6 +20,8 @@ from armt_mini.training.hidden_facts import (
 
 SIZES = dict(d_model=8, n_layers=2, n_heads=2, segment_length=16, n_memory_tokens=2, d_memory=4)
 
+SIZES_OF_RMT = {name: size for name, size in SIZES.items() if name != "d_memory"}
+
 
 def texts(n=3, n_tokens=1100):
     task, random = Babilong(split="test"), Random(5)
@@ -91,6 +93,19 @@ def test_what_is_said_is_what_the_model_says_after_the_whole_text(schedule):
     assert answer_hidden(model, expected, hidden, schedule=schedule).is_right.all()
 
 
+def test_the_sizes_of_what_is_remembered_are_told():
+    model = am.ARMT(am.ARMTConfig(vocab_size=VOCAB_SIZE, value_std=0.5, **SIZES))
+    samples, hidden = texts()
+    with torch.no_grad():
+        states = model.memorise(hidden.part(0, 1100))
+    found = answer_hidden(model, samples, hidden).sizes
+    assert found.shape == (3, 2, 2)
+    expected = states[1].associations[2].square().sum().sqrt()
+    assert found[2, 1, 0].item() == pytest.approx(expected.item(), rel=1e-5)
+    rmt = am.RMT(am.RecurrentConfig(vocab_size=VOCAB_SIZE, **SIZES_OF_RMT))
+    assert answer_hidden(rmt, samples, hidden).sizes.shape == (3, 1, 1)
+
+
 def test_other_texts_than_samples_are_an_error():
     samples, hidden = texts()
     with pytest.raises(ValueError, match="samples: expected one for each of the 3 texts, got 2"):
@@ -149,7 +164,7 @@ def test_texts_are_known_by_what_they_hold():
 
 def test_scores_by_distance_count_the_quarter_in_which_the_answer_stood():
     is_right = torch.tensor([True, False, True, True])
-    answered = Answered(is_right, torch.tensor([1, 25, 26, 100]))
+    answered = Answered(is_right, torch.tensor([1, 25, 26, 100]), torch.zeros(4, 1, 2))
     assert by_distance(answered, 100) == [(1, 2), (1, 1), (0, 0), (1, 1)]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from armt_mini.checks import check_count
-from armt_mini.shapes import Bool, Int
+from armt_mini.shapes import Bool, Float, Int
 from armt_mini.tasks.babi import read_stories
 from armt_mini.tasks.babilong import NO_ANSWER, HiddenFacts, Sample, encode_questions, hide
 from armt_mini.tasks.background import Background
@@ -23,11 +23,13 @@ BLOCK = 64  # segments that are computed and handed over at a time
 class Answered(NamedTuple):
     """Of each text: whether its question was answered, and how far from the end the answer stood.
 
-    distances: tokens from the last fact that the answer follows from to the end of the text.
+    distances: tokens from the last fact that the answer follows from to the end of the text. sizes:
+    ‖A‖ and ‖z‖ of each layer after the text, or what else is handed from segment to segment.
     """
 
     is_right: Bool[Tensor, " batch"]
     distances: Int[Tensor, " batch"]
+    sizes: Float[Tensor, "batch layers parts"]
 
 
 def answer_hidden(
@@ -69,7 +71,14 @@ def answer_hidden(
     is_right = ((said == answers) | (answers == NO_ANSWER)).all(dim=1)
     last = torch.tensor([sample.questions[0].supports[-1] for sample in samples])
     starts = hidden.starts.cpu().gather(1, last.unsqueeze(1)).squeeze(1)
-    return Answered(is_right, hidden.n_tokens - starts)
+    return Answered(is_right, hidden.n_tokens - starts, sizes(stream.states))
+
+
+def sizes(states: Sequence[Any]) -> Float[Tensor, "batch layers parts"]:
+    """The norm of every tensor that is handed from segment to segment, for each text."""
+    parts = [state if isinstance(state, tuple) else (state,) for state in states]
+    norms = [[part.flatten(1).norm(dim=1).float().cpu() for part in some] for some in parts]
+    return torch.stack([torch.stack(some, dim=-1) for some in norms], dim=1)
 
 
 def score_hidden(
