@@ -136,6 +136,9 @@ def parser() -> ArgumentParser:
     add_benchmark(command(benchmark))
     file = "a checkpoint: a file, or the name of a shipped one"
     command(info).add_argument("file", nargs="?", help=file)
+    halving = command(halve)
+    halving.add_argument("file", type=Path, help="a checkpoint")
+    halving.add_argument("out", type=Path, metavar="OUT", help="where to save the smaller one")
     return top
 
 
@@ -503,6 +506,15 @@ def info(options: Namespace) -> None:
     for file in shipped.values():
         print()
         show(file)
+
+
+def halve(options: Namespace) -> None:
+    """Save a checkpoint once more, with weights in 16 bits."""
+    if options.out.exists():
+        raise ValueError(f"out: {options.out} is there already; use another file, or remove it.")
+    checkpoints.halve_checkpoint(options.file, options.out)
+    sizes = (f"{file.stat().st_size / 1e6:.2f} MB" for file in (options.file, options.out))
+    print(f"{options.out}: {' -> '.join(sizes)}")
 
 
 def show(file: Path) -> None:

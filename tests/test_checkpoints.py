@@ -17,6 +17,7 @@ from armt_mini.baselines.layer_alone import LayerAlone, LayerAloneConfig
 from armt_mini.baselines.mamba import Mamba, MambaConfig
 from armt_mini.training import checkpoints
 from armt_mini.training.checkpoints import (
+    halve_checkpoint,
     load_model,
     provenance,
     read_checkpoint,
@@ -56,6 +57,20 @@ def test_a_model_comes_back_as_it_was_saved(tmp_path, system, precision):
     assert loaded.config == model.config
     assert all(parameter.requires_grad for parameter in loaded.parameters())
     assert_same_weights(model, loaded)
+
+
+def test_half_a_file_is_the_same_model_in_float32(tmp_path):
+    file, half = tmp_path / "model.safetensors", tmp_path / "half.safetensors"
+    model, about = MODELS["armt"](), {"card": "a"}
+    save_checkpoint(file, model, about, {"history.loss": torch.rand(9, dtype=torch.float64)})
+    halve_checkpoint(file, half)
+    assert half.stat().st_size < file.stat().st_size
+    (before, said), (after, again) = read_checkpoint(file), read_checkpoint(half)
+    assert said == again
+    assert torch.equal(before["history.loss"], after["history.loss"])
+    for name, weight in load_model(half).state_dict().items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, model.state_dict()[name].half().float())
 
 
 def test_a_file_says_what_it_holds_and_where_it_comes_from(tmp_path, monkeypatch):

@@ -388,6 +388,16 @@ def test_babilong_is_trained_and_then_asked(system, capsys):
     assert json.loads(capsys.readouterr().out)["results"][0]["total"] == 3
 
 
+def test_a_checkpoint_is_halved_and_nothing_is_overwritten(reader, capsys):
+    assert main(["halve", reader, "half.safetensors"]) == 0
+    assert " -> " in capsys.readouterr().out
+    assert main(["evaluate", "half.safetensors", "--tokens", "70", "--samples", "2"]) == 0
+    content = Path(reader).read_bytes()
+    assert main(["halve", "half.safetensors", reader]) == 2
+    assert "--out: b.safetensors is there already" in capsys.readouterr().err
+    assert Path(reader).read_bytes() == content
+
+
 @pytest.fixture
 def reader() -> str:
     """A checkpoint of a small model of BABILong, after three steps."""

@@ -110,13 +110,29 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise ValueError(f"path: {path} was not written by armt_mini (no 'about' in it).") from None
 
 
+def halve_checkpoint(path: str | Path, out: str | Path) -> None:
+    """Write a checkpoint once more, its weights as float16: about half the size.
+
+    Its other tensors, what it says of itself and where it comes from stay as they are. Raises
+    FileNotFoundError, and ValueError for a file that is broken or of something else.
+    """
+    tensors, about = read_checkpoint(path)
+    halves = {n: t.half() if n.startswith(WEIGHTS) else t for n, t in tensors.items()}
+    write_tensors(out, halves, about)
+
+
 def load_model(path: str | Path) -> nn.Module:
     """The model in a file of `save_checkpoint`, on the CPU, in the precision of its weights.
 
-    Raises FileNotFoundError, and ValueError for a file that holds no model of this version.
+    But float16, in which files are small, becomes float32. Raises FileNotFoundError, and ValueError
+    for a file that holds no model of this version.
     """
     tensors, about = read_checkpoint(path)
-    weights = {n.removeprefix(WEIGHTS): t for n, t in tensors.items() if n.startswith(WEIGHTS)}
+    weights = {
+        name.removeprefix(WEIGHTS): tensor.float() if tensor.dtype == torch.float16 else tensor
+        for name, tensor in tensors.items()
+        if name.startswith(WEIGHTS)
+    }
     try:
         model_type, _ = SYSTEMS[about["system"]]
         model = model_type(config_of(about))
