@@ -69,6 +69,18 @@ def test_evaluations_add_up_and_a_repetition_takes_the_place_of_what_it_repeats(
     assert {pairs: row["total"] for pairs, row in rows.items()} == {2: 3, 3: 4, 5: 4}
 
 
+def test_rows_of_long_texts_are_found_by_tokens_without_those_of_a_readers_own_stories():
+    def evaluation(correct, **about):
+        return about | {"results": [{"tokens": 4000, "correct": correct, "total": 9}]}
+
+    own = evaluation(8, babi_folder="", background="")
+    others = [
+        evaluation(n, **about)
+        for n, about in enumerate(({"babi_folder": "a"}, {"background": "b"}))
+    ]
+    assert exact_matches({"evaluations": [own, *others]}) == {4000: own["results"][0]}
+
+
 def test_results_of_another_run_are_left_as_they_are(checkpoint, tmp_path, capsys):
     out = tmp_path / "results.json"
     evaluate(checkpoint, out, "--pairs", "2")

@@ -105,14 +105,23 @@ def questions(evaluation: Mapping[str, Any]) -> list[Any]:
     """What was asked: settings, and how many pairs (or tokens) in each row."""
     names = "seed", "samples", "questions", "batch_size", "babi_folder", "background"
     settings = [evaluation.get(name) for name in names]
-    return [*settings, *(row.get("pairs", row.get("tokens")) for row in evaluation["results"])]
+    return [*settings, *map(length, evaluation["results"])]
+
+
+def length(row: Mapping[str, Any]) -> int:
+    """Pairs or tokens of the texts that a row of results is about."""
+    return row["pairs"] if "pairs" in row else row["tokens"]
 
 
 def exact_matches(result: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """All rows of a results file by number of pairs; where several have it, the largest sample."""
-    rows = [row for evaluation in result["evaluations"] for row in evaluation["results"]]
-    rows.sort(key=lambda row: (row["pairs"], row["total"]))
-    return {row["pairs"]: row for row in rows}
+    """Rows of a results file by pairs (or tokens); where several have as many, the largest sample.
+
+    Of the task's own questions: those about a reader's stories or in another text are left out.
+    """
+    own = [e for e in result["evaluations"] if not (e.get("babi_folder") or e.get("background"))]
+    rows = [row for evaluation in own for row in evaluation["results"]]
+    rows.sort(key=lambda row: (length(row), row["total"]))
+    return {length(row): row for row in rows}
 
 
 def load_results(pattern: str) -> dict[str, dict[str, Any]]:
