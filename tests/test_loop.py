@@ -208,7 +208,9 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_mean_cross_entropy():
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.8, 0.9), weight_decay=0.7)
     history = History()
     drawn = loop.Draws(TASK, config, config.stages[0])[0]
-    loop.step(Gradients(Answers(model), config.clip_norm), drawn, config, optimiser, history, 0)
+    loop.step(
+        Gradients(Answers(model), config.clip_norm), drawn, config, optimiser, history, 0, "pairs"
+    )
 
     _, batch = drawn
     logits = twin.ask(batch.questions, twin.memorise(batch.pairs.flatten(1)))[:, :, -1]

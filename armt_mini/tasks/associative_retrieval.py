@@ -8,7 +8,7 @@ are one digit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +50,8 @@ class AssociativeRetrieval:
 
     n_values: values are 0 … n_values − 1, at most 16. Raises ValueError for sizes out of range.
     """
+
+    unit: ClassVar = "pairs"  # what the length of a text is counted in
 
     rewrite: bool
     key_size: int = 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 from random import Random
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -214,6 +214,8 @@ class Babilong:
     1, that its facts take at most. Raises ValueError for a name that is not known and for numbers
     out of range.
     """
+
+    unit: ClassVar = "tokens"  # what the length of a text is counted in
 
     task: str = "qa1"
     segment_length: int = 128

@@ -157,10 +157,10 @@ class History:
         reached = len(recent) == WINDOW and sum(recent) / WINDOW >= stage.until
         return reached or len(steps) >= stage.max_steps
 
-    def latest(self) -> str:
-        """The last step in words."""
-        pairs, loss, accuracy = self.n_pairs[-1], self.loss[-1], self.accuracy[-1]
-        return f"pairs={pairs}, loss={loss:.3f}, accuracy={accuracy:.3f}"
+    def latest(self, unit: str) -> str:
+        """The last step in words. unit: what n_pairs counts."""
+        size, loss, accuracy = self.n_pairs[-1], self.loss[-1], self.accuracy[-1]
+        return f"{unit}={size}, loss={loss:.3f}, accuracy={accuracy:.3f}"
 
     def steps_left(self, stages: Sequence[Stage]) -> int:
         """Steps of the present stage and of those after it, if none of them ends early."""
@@ -260,11 +260,13 @@ def train(
                     prefetch_factor=1 if drawers else None,  # texts are large, /dev/shm may not be
                     generator=generator,  # not PyTorch's own, which stays as it is
                 ):
-                    step(gradients, drawn, config, optimiser, history, index, workers)
+                    step(gradients, drawn, config, optimiser, history, index, task.unit, workers)
                     history.seconds.append(time.perf_counter() - start)
                     if after_step is not None:
                         after_step(len(history))
-                    show(len(history) + history.steps_left(config.stages), history.latest())
+                    show(
+                        len(history) + history.steps_left(config.stages), history.latest(task.unit)
+                    )
                     stop = workers.any(is_interrupted(), device)
                     if stop or len(history) % config.checkpoint_every == 0:
                         save()
@@ -288,9 +290,13 @@ def step(
     optimiser: torch.optim.Optimizer,
     history: History,
     index: int,
+    unit: str,
     workers: Workers = ALONE,
 ) -> None:
-    """One step of stage number `index`, with what was drawn for it: read, ask, update, record."""
+    """One step of stage number `index`, with what was drawn for it: read, ask, update, record.
+
+    unit: what the task counts. Raises FloatingPointError for a loss or gradient that is not finite.
+    """
     n_pairs, batch = drawn
     device = optimiser.param_groups[0]["params"][0].device
     measures = gradients(workers.part(batch).to(device))
@@ -299,7 +305,7 @@ def step(
         if not math.isfinite(quantity):
             raise FloatingPointError(
                 f"{name}: expected a finite number, got {quantity} at step {len(history)} "
-                f"({n_pairs} pairs); the weights are those before this step. Try a lower "
+                f"({n_pairs} {unit}); the weights are those before this step. Try a lower "
                 f"learning_rate, or a model with a larger eps."
             )
     for group in optimiser.param_groups:

@@ -111,14 +111,13 @@ def new_run(
     if isinstance(task, Babilong):
         if model_type is LayerAlone:
             raise ValueError(f"system: {name} reads no text, only pairs; use a whole model.")
-        unit, vocab_size, segment_length = "tokens", TEXT_VOCAB_SIZE, task.segment_length
-        of_task = TASK_SETTINGS
+        vocab_size, segment_length, of_task = TEXT_VOCAB_SIZE, task.segment_length, TASK_SETTINGS
         recipe = RECIPES[name] | BABILONG | OF_TASK.get(task.task, {})
         recipe["n_memory_tokens"] = max(TEXT_MEMORY_TOKENS, recipe["n_memory_tokens"])
     else:
-        unit, vocab_size, segment_length = "pairs", VOCAB_SIZE, task.pair_length
-        of_task = set()
+        vocab_size, segment_length, of_task = VOCAB_SIZE, task.pair_length, set()
         recipe = (REWRITE if task.rewrite else REMEMBER) | RECIPES[name]
+    unit = task.unit
     if unit in changes:
         recipe |= {"until": NEVER, "settings": {}}
         if "steps" not in changes and isinstance(recipe["steps"], list):
