@@ -59,7 +59,7 @@ BABILONG: dict[str, Any] = {
     "until": [0.985] * 7 + [NEVER] * 3,
     "settings": [
         {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {},
-        {"density": 1.0, "decoys": 0.01, "write_cost": 0.003, "min_strength": 0.03},
+        {"density": 1.0, "decoys": 0.05, "write_cost": 0.003, "min_strength": 0.03},
         {},
         {"min_strength": 0.1},
     ],
