@@ -46,6 +46,10 @@ The same without gamma correction, to compare:
 A whole model, which wants a GPU:
   %(prog)s train rewrite --system armt --out runs/armt.safetensors
 
+One fact in a novel (to train this model takes minutes on a GPU):
+  %(prog)s evaluate babilong --tokens 4k 16k --samples 32
+  %(prog)s train babilong --task qa1 --schedule captured --precision tf32
+
 How fast a text is read, in the sequential and in the diagonal order:
   %(prog)s benchmark
 
@@ -188,7 +192,8 @@ def add_train(command: ArgumentParser) -> None:
 
 
 def add_evaluate(command: ArgumentParser) -> None:
-    command.add_argument("file", help="a checkpoint: a file, or the name of a shipped one")
+    about = "a checkpoint: a file, or the name of a shipped one; babilong: that of --task"
+    command.add_argument("file", help=about)
     pairs = f"pairs in a sample (default: those of {DEFAULT_PAIRS} that the other options allow)"
     command.add_argument("--pairs", type=int, nargs="+", metavar="N", help=pairs)
     add_number(command, "samples", int, "how many samples", 256)
@@ -198,6 +203,8 @@ def add_evaluate(command: ArgumentParser) -> None:
     add_number(command, "seed", seed, "of the samples", 0)
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     hidden = command.add_argument_group("stories hidden in a text, for a model of BABILong")
+    about = "which shipped model `babilong` is (default: qa1)"
+    hidden.add_argument("--task", choices=TASKS, help=about)
     about = "length of the texts, as 16k or 50M (default: 4k 16k)"
     hidden.add_argument("--tokens", type=length, nargs="+", metavar="N", help=about)
     about = "ask the questions of this folder's test file, in bAbI's format, not drawn ones"
@@ -349,6 +356,10 @@ def refuse(options: Namespace, kind: str, *names: str) -> None:
 
 def evaluate(options: Namespace) -> None:
     """Ask a trained model, and print how much it knows."""
+    if options.file == "babilong":
+        options.file = f"babilong-{options.task or 'qa1'}"
+    elif options.task:
+        raise ValueError("task: a checkpoint has its own; leave it out.")
     file = find(options.file)
     about = checkpoints.read_checkpoint(file).about
     if isinstance(about.get("task"), dict) and "split" in about["task"]:

@@ -428,6 +428,16 @@ def test_evaluate_asks_a_model_of_babilong_at_each_length(reader, capsys):
         assert 0 <= low <= row["exact_match"] <= high <= 1
 
 
+def test_babilong_names_the_shipped_model_of_a_task(reader, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoints, "shipped_checkpoints", lambda: {"babilong-qa2": Path(reader)})
+    words = ["evaluate", "babilong", "--tokens", "70", "--samples", "2", "--device", "cpu"]
+    assert main([*words, "--task", "qa2"]) == 0
+    assert main(words) == 2
+    assert "no shipped checkpoint is called 'babilong-qa1'" in capsys.readouterr().err
+    assert main(["evaluate", reader, "--task", "qa2"]) == 2
+    assert "--task: a checkpoint has its own; leave it out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("out", [["--out", "found.json"], []])
 def test_a_stopped_evaluation_says_how_it_can_go_on(reader, capsys, monkeypatch, ctrl_c, out):
     read_segments, n_segments = am.ARMT.read_segments, []
