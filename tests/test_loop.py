@@ -119,17 +119,26 @@ def test_a_stage_changes_the_model_and_the_task_from_then_on(tmp_path, monkeypat
         run(model, task, recipe(stages=[stage(16, min_strength=2.0)]))
 
 
+def test_graphs_are_recorded_anew_only_where_a_stage_changes_the_model(monkeypatch):
+    made = []
+
+    def recorded(gradients):
+        made.append(model.config.eps)
+        return lambda batch: gradients(batch)
+
+    monkeypatch.setattr(loop, "CapturedGradients", recorded)
+    monkeypatch.setattr(loop, "check_gpu", lambda *_: None)
+    changes = ({}, {}, {"eps": 0.5}, {})
+    stages = [Stage(n_pairs=(1, 2), max_steps=1, settings=some) for some in changes]
+    model = small()
+    run(model, config=recipe(stages=stages, schedule="captured"))
+    assert made == [small().config.eps, 0.5]
+
+
 def test_a_step_reads_no_more_than_it_may():
     config = recipe(batch_size=8, most_read=20)
-    assert [config.batch_of(n_pairs) for n_pairs in (1, 2, 3, 9, 10, 11, 50)] == [
-        8,
-        8,
-        6,
-        2,
-        2,
-        1,
-        1,
-    ]
+    batches = [config.batch_of(n_pairs) for n_pairs in (1, 2, 3, 9, 10, 11, 50)]
+    assert batches == [8, 8, 6, 2, 2, 1, 1]
     assert recipe(batch_size=8).batch_of(50) == 8
 
 

@@ -230,7 +230,8 @@ def train(
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
-    plain = Gradients(workers.spread(answers), config.clip_norm)
+    gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
+    plain = gradients
     if drawers is None:
         drawers = min(DRAWERS, os.cpu_count() or 1) if device.type == "cuda" else 0
     steps = len(history) + history.steps_left(config.stages)
@@ -241,12 +242,11 @@ def train(
     ):
         try:
             for index, (stage, own, task) in enumerate(plan):
-                model.config = own
+                is_changed, model.config = own != model.config, own
                 if history.is_finished(index, stage):
                     continue
-                # Graphs know a model as it was when they were recorded.
-                is_captured = config.schedule == "captured"
-                gradients = CapturedGradients(plain) if is_captured else plain
+                if config.schedule == "captured" and (is_changed or gradients is plain):
+                    gradients = CapturedGradients(plain)  # graphs know a model as it was recorded
                 n_left = stage.max_steps - len(history.steps_of(index))
                 numbers = range(len(history), len(history) + n_left)
                 draws = Draws(task, config, stage)
