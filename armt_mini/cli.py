@@ -74,7 +74,7 @@ CHOICES = (
 )
 SIZES = (
     ("d_model", int, "width (default: 128; layer-alone: 32)"),
-    ("d_mlp", int, "of a whole model (default: 128; rmt and prmt: 224; babilong: 512)"),
+    ("d_mlp", int, "of a whole model (default: 128; rmt and prmt: 224; babilong: 256, 512)"),
     ("d_memory", int, "keys of the memory before the feature map (default: 32; layer-alone: 8)"),
     ("n_layers", int, "of a whole model (default: 4)"),
     ("n_heads", int, "of a whole model (default: 8)"),
@@ -180,7 +180,7 @@ def add_train(command: ArgumentParser) -> None:
     about = "processes that draw samples while a GPU is at work (default: up to 4 with one, else 0)"
     add_number(training, "drawers", int, about)
     add_number(
-        training, "questions", int, "most asked of a sample (default: every pair's; babilong: 4)"
+        training, "questions", int, "most asked of a sample (default: every pair's; babilong: 4 …)"
     )
     sizes = command.add_argument_group("sizes, where the system has them")
     for option in SIZES:

@@ -99,6 +99,21 @@ def test_every_answer_follows_from_the_sentences(task, dialect):
 
 
 @each_dialect
+@each_task
+def test_auxiliary_questions_are_those_of_the_tasks_before(task, dialect):
+    easier = {"qa2": {"qa1"}, "qa3": {"qa1", "qa2"}}.get(task, set())
+    asked = set()
+    for story in draw(task, dialect):
+        for moment in story.moments:
+            for question in moment.auxiliary:
+                kind = "qa2" if question.text.startswith("Where is the") else "qa1"
+                facts = story.facts[: moment.n_facts]
+                assert answer(kind, facts, question.text) == question.answer
+                asked.add(kind)
+    assert asked == easier
+
+
+@each_dialect
 @pytest.mark.parametrize("task", ["qa1", "qa2", "qa4", "qa5"])
 def test_the_supporting_facts_alone_give_the_answer(task, dialect):
     for story in draw(task, dialect):

@@ -199,6 +199,20 @@ def test_density_leaves_room_for_the_background():
         Babilong(density=0.1).sample(1, 32, generator())
 
 
+def test_auxiliary_questions_follow_those_of_the_task():
+    plain, more = (
+        Babilong(task="qa3", auxiliary=asked).sample(16, 128, generator(), 10)
+        for asked in (False, True)
+    )
+    assert torch.equal(more.segments, plain.segments)
+    is_asked = plain.answers >= 0
+    assert torch.equal(more.answers[is_asked], plain.answers[is_asked])
+    assert torch.equal(more.questions[is_asked], plain.questions[is_asked])
+    assert ((more.answers >= 0).sum(1) > is_asked.sum(1)).all()
+    two = Babilong(task="qa2", auxiliary=True).sample(16, 128, generator(), 2)
+    assert two.answers.shape == (16, 2)
+
+
 def test_decoys_change_a_sample_but_not_its_facts():
     task, salted = Babilong(segment_length=64), Babilong(segment_length=64, decoys=1.0)
     plain, found = (t.sample(2, 640, generator(), None) for t in (task, salted))

@@ -173,6 +173,7 @@ def test_questions_of_a_folder_are_those_of_its_one_test_file(tmp_path):
     (tmp_path / "qa1_single_test.txt").write_text(text, encoding="utf-8")
     (tmp_path / "qa1_single_train.txt").write_text(text * 2, encoding="utf-8")
     (sample,) = samples_of_folder(tmp_path, "qa1")
-    assert sample == (("Mary moved to the office.",), (Question("Where is Mary?", "office", (0,)),))
+    asked = (Question("Where is Mary?", "office", (0,)),)
+    assert sample == Sample(("Mary moved to the office.",), asked)
     with pytest.raises(ValueError, match=r"^babi_folder: expected one file called \*qa2_\*test"):
         samples_of_folder(tmp_path, "qa2")

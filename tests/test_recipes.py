@@ -101,6 +101,22 @@ def test_what_a_recipe_changes_from_stage_to_stage_can_be_set_for_all():
         new_run("armt", TASK, decoys=0.1)
 
 
+@pytest.mark.parametrize("name", ["qa2", "qa3"])
+def test_where_several_facts_answer_segments_begin_short(name):
+    model, training = new_run("armt", Babilong(task=name))
+    config, task, lengths = model.config, Babilong(task=name), []
+    for stage in training.stages:
+        config, task = stage.set_up(config, task)
+        assert stage.n_pairs[1] % task.segment_length == 0, "whole segments"
+        assert config.segment_length == task.segment_length
+        assert task.auxiliary
+        lengths.append(task.segment_length)
+    assert lengths[0] == 16
+    assert lengths == sorted(lengths)
+    assert config.segment_length == model.config.segment_length == 128
+    assert sum(weight.numel() for weight in model.parameters()) < 3_000_000
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_first_texts_of_every_task_of_babilong_have_stories(name):
     task = Babilong(task=name)

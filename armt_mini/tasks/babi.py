@@ -92,10 +92,14 @@ class Question(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """What can be asked after so many facts. The first question is the one that is asked."""
+    """What can be asked after so many facts. The first question is the one that is asked.
+
+    auxiliary: easier questions about the same facts, from which a model may learn.
+    """
 
     n_facts: int
     questions: tuple[Question, ...]
+    auxiliary: tuple[Question, ...] = ()
 
 
 class Story(NamedTuple):
@@ -222,22 +226,27 @@ def where_is_someone(random: Random, dialect: Dialect) -> Story:
     while len(moments) < N_QUESTIONS:
         for _ in range(2):
             world.perform(world.draw([("move",)]))
-        questions = [
-            Question(f"Where is {who}?", world.places[who], (fact,))
-            for who, fact in world.moved.items()
-        ]
-        moments.append(Moment(len(world.facts), shuffled(random, questions)))
+        moments.append(Moment(len(world.facts), shuffled(random, about_people(world))))
     return Story(tuple(world.facts), tuple(moments))
 
 
 def where_is_something(random: Random, dialect: Dialect) -> Story:
     """qa2: moves, gets and drops; asked is where something is, held or (published) left."""
-    return things_carried_about(random, dialect, about_places, 2)
+    return things_carried_about(random, dialect, about_places, 2, [about_people])
 
 
 def where_was_something(random: Random, dialect: Dialect) -> Story:
     """qa3: the same facts; asked is where something was before the place where it was last."""
-    return things_carried_about(random, dialect, about_earlier_places, 3)
+    easier = [about_people, about_places]
+    return things_carried_about(random, dialect, about_earlier_places, 3, easier)
+
+
+def about_people(world: World) -> list[Question]:
+    """Where everyone is, of whom that has been told."""
+    return [
+        Question(f"Where is {who}?", world.places[who], (fact,))
+        for who, fact in world.moved.items()
+    ]
 
 
 def about_places(world: World) -> list[Question]:
@@ -264,8 +273,11 @@ def about_earlier_places(world: World) -> list[Question]:
     ]
 
 
+Asking = Callable[[World], list[Question]]
+
+
 def things_carried_about(
-    random: Random, dialect: Dialect, ask: Callable[[World], list[Question]], n_supports: int
+    random: Random, dialect: Dialect, ask: Asking, n_supports: int, easier: list[Asking]
 ) -> Story:
     """Facts of qa2 and qa3. After GAP of them a coin decides, fact by fact, whether to ask.
 
@@ -277,7 +289,8 @@ def things_carried_about(
             world.perform(world.draw([("move",), ("get", "drop"), ("get", "drop")]))
             since += 1
             if since >= GAP and random.random() < 0.5 and (possible := ask(world)):
-                moments.append(Moment(len(world.facts), shuffled(random, possible)))
+                auxiliary = tuple(question for each in easier for question in each(world))
+                moments.append(Moment(len(world.facts), shuffled(random, possible), auxiliary))
                 fits, since = len(moments[-1].questions[0].supports) == n_supports, 0
         if fits:
             return Story(tuple(world.facts), tuple(moments))

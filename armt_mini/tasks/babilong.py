@@ -19,7 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from armt_mini.checks import check_at_least, check_count, check_one_of, check_share
+from armt_mini.checks import (
+    check_at_least,
+    check_count,
+    check_one_of,
+    check_share,
+    check_type,
+)
 from armt_mini.shapes import Int
 from armt_mini.tasks.babi import (
     DIALECTS,
@@ -38,14 +44,15 @@ TRIES = 1000
 
 
 class Sample(NamedTuple):
-    """The facts of a story up to a moment, and what can be asked then."""
+    """The facts of a story up to a moment, and what can be asked then; see `Moment`."""
 
     facts: tuple[str, ...]
     questions: tuple[Question, ...]
+    auxiliary: tuple[Question, ...] = ()
 
     @classmethod
     def of(cls, story: Story, moment: Moment) -> Sample:
-        return cls(story.facts[: moment.n_facts], moment.questions)
+        return cls(story.facts[: moment.n_facts], moment.questions, moment.auxiliary)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,8 +218,8 @@ class Babilong:
     most_facts: only the moments of a story with at most so many are asked; None: all. dialects:
     each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
     words of stories, so that a name alone is no sign of a fact. density: the share of a text, 0 to
-    1, that its facts take at most. Raises ValueError for a name that is not known and for numbers
-    out of range.
+    1, that its facts take at most. auxiliary: ask easier questions about the same facts as well.
+    Raises ValueError for a name that is not known and for numbers out of range.
     """
 
     unit: ClassVar = "tokens"  # what the length of a text is counted in
@@ -224,6 +231,7 @@ class Babilong:
     dialects: Sequence[str] = tuple(DIALECTS)
     decoys: float = 0.0
     density: float = 1.0
+    auxiliary: bool = False
 
     def __post_init__(self) -> None:
         check_one_of("task", self.task, TASKS)
@@ -233,6 +241,7 @@ class Babilong:
         for dialect in self.dialects:
             check_one_of("dialects", dialect, tuple(DIALECTS))
         check_share(decoys=self.decoys, density=self.density)
+        check_type("auxiliary", self.auxiliary, bool)
 
     def draw(self, random: Random, n_tokens: int) -> Sample:
         """Facts that fit into so many tokens, and what can be asked about them.
@@ -281,7 +290,10 @@ class Babilong:
         around = background(self.split)
         if self.decoys:
             around = with_decoys(around, self.decoys, generator)
-        hidden = hide([facts for facts, _ in samples], n_tokens, around, generator)
+        hidden = hide([sample.facts for sample in samples], n_tokens, around, generator)
         segments = hidden.part(0, n_tokens).unflatten(1, (-1, min(n_tokens, self.segment_length)))
-        asked = [questions[:n_questions] for _, questions in samples]
+        asked = [
+            (*sample.questions, *(sample.auxiliary if self.auxiliary else ()))[:n_questions]
+            for sample in samples
+        ]
         return BabilongBatch(segments, *encode_questions(asked, n_questions or 1))
