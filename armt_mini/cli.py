@@ -22,6 +22,7 @@ import armt_mini
 from armt_mini.armt import ARMT
 from armt_mini.baselines.layer_alone import LayerAlone
 from armt_mini.device import DEVICES, describe_device, pick_device, present_devices
+from armt_mini.gpu import tensor_float_32
 from armt_mini.tasks import AssociativeRetrieval, Babilong, Task
 from armt_mini.tasks.babi import TASKS
 from armt_mini.tasks.background import background, read_background
@@ -211,6 +212,8 @@ def add_evaluate(command: ArgumentParser) -> None:
     hidden.add_argument("--babi-folder", type=Path, metavar="DIR", help=about)
     about = "hide them in this text (UTF-8), not in the part of the novel that is for tests"
     hidden.add_argument("--background", type=Path, metavar="FILE", help=about)
+    about = "of matrix products, of float32 numbers all (default: float32)"
+    hidden.add_argument("--precision", choices=("float32", "tf32"), help=about)
     about = "a results file to add to: what the run was, its curve, and these answers"
     command.add_argument("--out", type=Path, metavar="FILE", help=about)
     add_device(command)
@@ -369,7 +372,7 @@ def evaluate(options: Namespace) -> None:
         task = AssociativeRetrieval(**about["task"])
     except (KeyError, TypeError):
         raise ValueError(f"{file} does not say which task it was trained on.") from None
-    refuse(options, "a model of pairs", "tokens", "babi_folder", "background")
+    refuse(options, "a model of pairs", "tokens", "babi_folder", "background", "precision")
     counts = not task.rewrite and task.n_values > 1  # else there is no estimate of pairs remembered
     possible = [n_pairs for n_pairs in DEFAULT_PAIRS if fits(task, n_pairs)]
     options.questions = 1 if options.questions is None else options.questions
@@ -434,6 +437,7 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
     said = {"file": str(file), "task": about["task"], "results": []} | {
         name: getattr(options, name) for name in ("seed", "samples", "batch_size")
     }
+    said["precision"] = options.precision or "float32"
     said |= {name: str(getattr(options, name) or "") for name in ("babi_folder", "background")}
     own = samples_of_folder(options.babi_folder, task.task) if options.babi_folder else None
     if not options.json:
@@ -445,11 +449,13 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             samples = own[: options.samples]
         start = time.perf_counter()
         try:
-            answered = score_hidden(
-                model, samples, text, n_tokens, batch_size=options.batch_size, seed=options.seed,
-                schedule="captured" if device.type == "cuda" else "sequential",
-                progress=not options.json, halt=options.out,
-            )  # fmt: skip
+            with tensor_float_32(options.precision == "tf32"):
+                answered = score_hidden(
+                    model, samples, text, n_tokens,
+                    batch_size=options.batch_size, seed=options.seed,
+                    schedule="captured" if device.type == "cuda" else "sequential",
+                    progress=not options.json, halt=options.out,
+                )  # fmt: skip
         except KeyboardInterrupt:
             how = (
                 "goes on from there" if options.out else "with --out FILE can be stopped like this"

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import armt_mini as am
+from armt_mini import cli
 from armt_mini.cli import main
 from armt_mini.tasks import Babilong
 from armt_mini.training import checkpoints, loop
@@ -426,6 +427,24 @@ def test_evaluate_asks_a_model_of_babilong_at_each_length(reader, capsys):
         assert row["correct"] == sum(correct for correct, _ in row["quarters"])
         low, high = row["interval"]
         assert 0 <= low <= row["exact_match"] <= high <= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [((), "highest"), (("--precision", "tf32"), "high")]
+)
+def test_a_text_is_read_in_the_precision_that_is_said(reader, capsys, monkeypatch, words, expected):
+    seen, score = [], cli.score_hidden
+
+    def scored(*rest, **named):
+        seen.append(torch.get_float32_matmul_precision())
+        return score(*rest, **named)
+
+    monkeypatch.setattr(cli, "score_hidden", scored)
+    options = ["--tokens", "70", "--samples", "2", "--device", "cpu", "--json", *words]
+    assert main(["evaluate", reader, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"] == (words or ("", "float32"))[1]
+    assert seen == [expected]
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_babilong_names_the_shipped_model_of_a_task(reader, capsys, monkeypatch):
