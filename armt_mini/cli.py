@@ -75,9 +75,13 @@ CHOICES = (
 )
 SIZES = (
     ("d_model", int, "width (default: 128; layer-alone: 32)"),
-    ("d_mlp", int, "of a whole model (default: 128; rmt and prmt: 224; babilong: 256, 512)"),
+    (
+        "d_mlp",
+        int,
+        "of a whole model (default: 128; rmt and prmt: 224; babilong: 512; qa2, qa3: 256)",
+    ),
     ("d_memory", int, "keys of the memory before the feature map (default: 32; layer-alone: 8)"),
-    ("n_layers", int, "of a whole model (default: 4)"),
+    ("n_layers", int, "of a whole model (default: 4; qa2, qa3: 6)"),
     ("n_heads", int, "of a whole model (default: 8)"),
     ("n_memory_tokens", int, "of a whole model (default: 1; babilong: 4; rmt and prmt: 16)"),
 )
@@ -181,7 +185,10 @@ def add_train(command: ArgumentParser) -> None:
     about = "processes that draw samples while a GPU is at work (default: up to 4 with one, else 0)"
     add_number(training, "drawers", int, about)
     add_number(
-        training, "questions", int, "most asked of a sample (default: every pair's; babilong: 4 …)"
+        training,
+        "questions",
+        int,
+        "most asked of a sample (default: every pair's; babilong: 4 to 10)",
     )
     sizes = command.add_argument_group("sizes, where the system has them")
     for option in SIZES:
@@ -212,7 +219,7 @@ def add_evaluate(command: ArgumentParser) -> None:
     hidden.add_argument("--babi-folder", type=Path, metavar="DIR", help=about)
     about = "hide them in this text (UTF-8), not in the part of the novel that is for tests"
     hidden.add_argument("--background", type=Path, metavar="FILE", help=about)
-    about = "of matrix products, of float32 numbers all (default: float32)"
+    about = "of the products of matrices; tf32 is faster on a GPU (default: float32)"
     hidden.add_argument("--precision", choices=("float32", "tf32"), help=about)
     about = "a results file to add to: what the run was, its curve, and these answers"
     command.add_argument("--out", type=Path, metavar="FILE", help=about)

@@ -292,8 +292,6 @@ class Babilong:
             around = with_decoys(around, self.decoys, generator)
         hidden = hide([sample.facts for sample in samples], n_tokens, around, generator)
         segments = hidden.part(0, n_tokens).unflatten(1, (-1, min(n_tokens, self.segment_length)))
-        asked = [
-            (*sample.questions, *(sample.auxiliary if self.auxiliary else ()))[:n_questions]
-            for sample in samples
-        ]
+        asked = [s.questions + s.auxiliary if self.auxiliary else s.questions for s in samples]
+        asked = [questions[:n_questions] for questions in asked]
         return BabilongBatch(segments, *encode_questions(asked, n_questions or 1))

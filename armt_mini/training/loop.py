@@ -207,7 +207,7 @@ def train(
     names = "schedule", "precision", "recompute", "backprop"
     answers = Answers(model, **{name: getattr(config, name) for name in names})
     device, is_first = next(answers.parameters()).device, workers.rank == 0
-    if config.schedule == "captured":
+    if is_captured := config.schedule == "captured":
         check_gpu(config.schedule, device)
         workers.check_alone("schedule 'captured'")
     optimiser = torch.optim.AdamW(
@@ -230,8 +230,8 @@ def train(
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
-    gradients: Any = Gradients(workers.spread(answers), config.clip_norm)
-    plain = gradients
+    plain = Gradients(workers.spread(answers), config.clip_norm)
+    gradients = CapturedGradients(plain) if is_captured else plain
     if drawers is None:
         drawers = min(DRAWERS, os.cpu_count() or 1) if device.type == "cuda" else 0
     steps = len(history) + history.steps_left(config.stages)
@@ -245,7 +245,7 @@ def train(
                 is_changed, model.config = own != model.config, own
                 if history.is_finished(index, stage):
                     continue
-                if config.schedule == "captured" and (is_changed or gradients is plain):
+                if is_captured and is_changed:
                     gradients = CapturedGradients(plain)  # graphs know a model as it was recorded
                 n_left = stage.max_steps - len(history.steps_of(index))
                 numbers = range(len(history), len(history) + n_left)

@@ -69,7 +69,7 @@ BABILONG: dict[str, Any] = {
 # Where an answer follows from several facts, segments begin so short that those stand in several
 # of them, and attention alone cannot join them. Easier questions about the same facts are asked as
 # well: with them the plateau is left four times sooner. Then segments grow, with as few facts in
-# each.
+# each. The first stage is too short for qa3, so the second one says the same once more.
 SEVERAL_FACTS: dict[str, Any] = {
     "tokens": [(n, n) for n in (32, 64, 256, 512, 1024, 4096, 4096, 4096)],
     "steps": [4000, 1500, 1500, 1000, 1000, 400, 400, 300],
