@@ -31,6 +31,7 @@ from armt_mini.training import checkpoints, loop
 from armt_mini.training.answers import PRECISIONS
 from armt_mini.training.evaluation import Score, exact_match, pairs_remembered
 from armt_mini.training.hidden_facts import by_distance, samples_of_folder, score_hidden
+from armt_mini.training.optimisers import OPTIMISERS
 from armt_mini.training.recipes import RECIPES, fits, new_run
 from armt_mini.training.results import begin_results, save_results
 from armt_mini.training.workers import Workers, workers
@@ -63,13 +64,14 @@ STAGES = (
 )
 TRAINING = (
     ("batch_size", int, "samples in a step"),
-    ("learning_rate", float, "of AdamW"),
-    ("weight_decay", float, "of AdamW"),
+    ("learning_rate", float, "of the optimiser"),
+    ("weight_decay", float, "of the optimiser"),
     ("final_lr", float, "part of the learning rate that is left after the last stage"),
     ("recompute", int, "hold activations of so many segments only, and compute the others again"),
     ("backprop", int, "let gradients flow through so many of the last segments only"),
 )
 CHOICES = (
+    ("optimiser", OPTIMISERS, "muon updates the matrices of layers; qa2 and qa3 have it"),
     ("schedule", ARMT.schedules, "order of segments and layers"),
     ("precision", PRECISIONS, "of reading; weights are kept in float32"),
 )
@@ -460,7 +462,7 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
                 answered = score_hidden(
                     model, samples, text, n_tokens,
                     batch_size=options.batch_size, seed=options.seed,
-                    schedule="captured" if device.type == "cuda" else "sequential",
+                    schedule=fastest_schedule(model, device),
                     progress=not options.json, halt=options.out,
                 )  # fmt: skip
         except KeyboardInterrupt:
@@ -486,6 +488,12 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             print(line, flush=True)
     if options.json:
         print(json.dumps(said, indent=2))
+
+
+def fastest_schedule(model: Any, device: torch.device) -> str:
+    """The order in which a model reads long texts soonest."""
+    has_graphs = device.type == "cuda" and "captured" in getattr(model, "schedules", ())
+    return "captured" if has_graphs else "sequential"
 
 
 def benchmark(options: Namespace) -> None:

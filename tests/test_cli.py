@@ -19,7 +19,7 @@ from armt_mini.tasks import Babilong
 from armt_mini.training import checkpoints, loop
 from armt_mini.training.checkpoints import load_model, read_checkpoint
 from armt_mini.training.loop import Stage, TrainingConfig, train
-from armt_mini.training.recipes import RECIPES
+from armt_mini.training.recipes import RECIPES, new_run
 
 QUICK = ["--pairs", "1", "2-3", "--steps", "4", "--batch-size", "3", "--device", "cpu"]
 WHOLE = ["--d-model", "6", "--n-layers", "1", "--n-heads", "2", "--n-memory-tokens", "3"]
@@ -515,3 +515,16 @@ def test_a_length_that_is_no_number_is_an_error(reader, capsys, wrong):
     with pytest.raises(SystemExit):
         main(["evaluate", reader, "--tokens", wrong])
     assert "expected a number as 16k or 50M" in capsys.readouterr().err
+
+
+def test_long_texts_are_read_in_the_fastest_order_that_a_model_has():
+    sizes = dict(d_model=8, n_layers=1, n_heads=2, n_memory_tokens=1, d_mlp=8)
+    armt, rmt, mamba = (
+        new_run(name, Babilong(), **some)[0]
+        for name, some in (("armt", sizes | {"d_memory": 4}), ("rmt", sizes), ("mamba", {}))
+    )
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [cli.fastest_schedule(model, gpu) for model in (armt, rmt, mamba)] == [
+        "captured", "sequential", "sequential"
+    ]  # fmt: skip
+    assert cli.fastest_schedule(armt, cpu) == "sequential"

@@ -38,9 +38,9 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
 
 
 def test_a_run_that_was_killed_after_its_last_step_is_finished_by_the_next(tmp_path, monkeypatch):
-    def killed(path, model, optimiser, *rest):
-        if optimiser is not None:
-            save_run(path, model, optimiser, *rest)
+    def killed(path, model, optimisers, *rest):
+        if optimisers:
+            save_run(path, model, optimisers, *rest)
 
     monkeypatch.setattr(loop, "save_run", killed)
     run(config=recipe(checkpoint_every=19), checkpoint=tmp_path / "file")
@@ -218,7 +218,7 @@ def test_a_step_is_adamw_on_the_clipped_gradient_of_the_mean_cross_entropy():
     history = History()
     drawn = loop.Draws(TASK, config, config.stages[0])[0]
     loop.step(
-        Gradients(Answers(model), config.clip_norm), drawn, config, optimiser, history, 0, "pairs"
+        Gradients(Answers(model), config.clip_norm), drawn, config, [optimiser], history, 0, "pairs"
     )
 
     _, batch = drawn

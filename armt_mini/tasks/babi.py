@@ -94,7 +94,7 @@ class Question(NamedTuple):
 class Moment(NamedTuple):
     """What can be asked after so many facts. The first question is the one that is asked.
 
-    auxiliary: easier questions about the same facts, from which a model may learn.
+    auxiliary: other questions about the same facts, from which a model may learn.
     """
 
     n_facts: int
@@ -232,13 +232,16 @@ def where_is_someone(random: Random, dialect: Dialect) -> Story:
 
 def where_is_something(random: Random, dialect: Dialect) -> Story:
     """qa2: moves, gets and drops; asked is where something is, held or (published) left."""
-    return things_carried_about(random, dialect, about_places, 2, [about_people])
+
+    def ask(world: World) -> list[Question]:
+        return about_places(world, dialect.asks_what_lies)
+
+    return things_carried_about(random, dialect, ask, 2)
 
 
 def where_was_something(random: Random, dialect: Dialect) -> Story:
     """qa3: the same facts; asked is where something was before the place where it was last."""
-    easier = [about_people, about_places]
-    return things_carried_about(random, dialect, about_earlier_places, 3, easier)
+    return things_carried_about(random, dialect, about_earlier_places, 3)
 
 
 def about_people(world: World) -> list[Question]:
@@ -249,10 +252,10 @@ def about_people(world: World) -> list[Question]:
     ]
 
 
-def about_places(world: World) -> list[Question]:
-    """Where each thing is, of which that has been told."""
+def about_places(world: World, with_what_lies: bool) -> list[Question]:
+    """Where each thing is, of which that has been told: held, or left too."""
     found = world.known()
-    if world.dialect.asks_what_lies:
+    if with_what_lies:
         found |= {thing: (world.places[thing], why) for thing, why in world.left.items()}
     return [
         Question(f"Where is the {thing}?", place, tuple(sorted(why)))
@@ -273,15 +276,13 @@ def about_earlier_places(world: World) -> list[Question]:
     ]
 
 
-Asking = Callable[[World], list[Question]]
-
-
 def things_carried_about(
-    random: Random, dialect: Dialect, ask: Asking, n_supports: int, easier: list[Asking]
+    random: Random, dialect: Dialect, ask: Callable[[World], list[Question]], n_supports: int
 ) -> Story:
     """Facts of qa2 and qa3. After GAP of them a coin decides, fact by fact, whether to ask.
 
-    A story with a question of more or fewer supports is given up, and another one begun.
+    A story with a question of more or fewer supports is given up, and another one begun. All else
+    that can be asked of people and things is auxiliary.
     """
     while True:
         world, moments, since, fits = World.of(random, dialect), [], 0, True
@@ -289,8 +290,11 @@ def things_carried_about(
             world.perform(world.draw([("move",), ("get", "drop"), ("get", "drop")]))
             since += 1
             if since >= GAP and random.random() < 0.5 and (possible := ask(world)):
-                auxiliary = tuple(question for each in easier for question in each(world))
-                moments.append(Moment(len(world.facts), shuffled(random, possible), auxiliary))
+                known = (
+                    about_people(world) + about_places(world, True) + about_earlier_places(world)
+                )
+                others = tuple(question for question in known if question not in possible)
+                moments.append(Moment(len(world.facts), shuffled(random, possible), others))
                 fits, since = len(moments[-1].questions[0].supports) == n_supports, 0
         if fits:
             return Story(tuple(world.facts), tuple(moments))

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from armt_mini.checks import check_at_least, check_count, check_type
+from armt_mini.checks import check_at_least, check_count, check_one_of, check_type
 from armt_mini.gpu import check_gpu, tensor_float_32
 from armt_mini.tasks import AssociativeRetrieval, Batch, Task
 from armt_mini.training.answers import Answers
 from armt_mini.training.gradients import CapturedGradients, Gradients, Measures
+from armt_mini.training.optimisers import OPTIMISERS, optimisers_for
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
 from armt_mini.training.resume import resume, save_run
 from armt_mini.training.workers import Workers
@@ -76,21 +77,23 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """A recipe. Optimiser: AdamW with the gradient's norm clipped.
+    """A recipe. The gradient's norm is clipped.
 
-    warmup: steps of the first stage over which the learning rate rises to its full size. final_lr:
-    it falls on a straight line towards this part of itself in the last stage. most_read: pairs (or
-    tokens) that a step reads at most, in all its samples together; samples so long that batch_size
-    of them have more are fewer. n_questions: asked of each memory, at most as many as there are
-    (None: all). seed: of the samples; the model has its own. checkpoint_every: steps between two
-    checkpoints. schedule, precision, recompute, backprop: see `Answers`; with schedule "captured" a
-    step is played from CUDA graphs; but for precision "float32", products of float32 matrices are
-    taken in TF32. Raises ValueError for numbers out of range.
+    optimiser: "adamw", or "muon", see `optimisers_for`. warmup: steps of the first stage over which
+    the learning rate rises to its full size. final_lr: it falls on a straight line towards this
+    part of itself in the last stage. most_read: pairs (or tokens) that a step reads at most, in all
+    its samples together; samples so long that batch_size of them have more are fewer. n_questions:
+    asked of each memory, at most as many as there are (None: all). seed: of the samples; the model
+    has its own. checkpoint_every: steps between two checkpoints. schedule, precision, recompute,
+    backprop: see `Answers`; with schedule "captured" a step is played from CUDA graphs; but for
+    precision "float32", products of float32 matrices are taken in TF32. Raises ValueError for
+    numbers out of range.
     """
 
     stages: Sequence[Stage]
     batch_size: int = 64
     most_read: int | None = None
+    optimiser: str = "adamw"
     learning_rate: float = 1e-3
     warmup: int = 0
     final_lr: float = 1.0
@@ -107,6 +110,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_at_least(1, stages=len(self.stages))
+        check_one_of("optimiser", self.optimiser, OPTIMISERS)
         check_count(batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
         check_at_least(0, warmup=self.warmup)
@@ -210,23 +214,23 @@ def train(
     if is_captured := config.schedule == "captured":
         check_gpu(config.schedule, device)
         workers.check_alone("schedule 'captured'")
-    optimiser = torch.optim.AdamW(
-        model.parameters(),
+    optimisers = optimisers_for(
+        model,
+        config.optimiser,
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
-        fused=device.type == "cuda",
     )
     history = History()
 
     def save(is_finished: bool = False) -> None:
         if checkpoint is not None and is_first:
-            save_run(checkpoint, model, None if is_finished else optimiser, recipe, vars(history))
+            save_run(checkpoint, model, () if is_finished else optimisers, recipe, vars(history))
 
     exists = checkpoint is not None and Path(checkpoint).exists()
     workers.wait()  # all have looked before the first one saves
     if checkpoint is not None and exists:
-        history = History(**resume(checkpoint, model, optimiser, recipe))
+        history = History(**resume(checkpoint, model, optimisers, recipe))
     else:
         save()  # a place that cannot be written to is found out now, not after hours
 
@@ -260,7 +264,7 @@ def train(
                     prefetch_factor=1 if drawers else None,  # texts are large, /dev/shm may not be
                     generator=generator,  # not PyTorch's own, which stays as it is
                 ):
-                    step(gradients, drawn, config, optimiser, history, index, task.unit, workers)
+                    step(gradients, drawn, config, optimisers, history, index, task.unit, workers)
                     history.seconds.append(time.perf_counter() - start)
                     if after_step is not None:
                         after_step(len(history))
@@ -278,7 +282,9 @@ def train(
         except FloatingPointError:
             save()
             raise
-    if optimiser.state:  # a finished run has none, and stays the file that it is
+    if any(
+        optimiser.state for optimiser in optimisers
+    ):  # a finished run has none, and stays the file that it is
         save(is_finished=True)
     return history
 
@@ -287,7 +293,7 @@ def step(
     gradients: Callable[[Batch], Measures],
     drawn: tuple[int, Batch],
     config: TrainingConfig,
-    optimiser: torch.optim.Optimizer,
+    optimisers: Sequence[torch.optim.Optimizer],
     history: History,
     index: int,
     unit: str,
@@ -298,7 +304,7 @@ def step(
     unit: what the task counts. Raises FloatingPointError for a loss or gradient that is not finite.
     """
     n_pairs, batch = drawn
-    device = optimiser.param_groups[0]["params"][0].device
+    device = optimisers[0].param_groups[0]["params"][0].device
     measures = gradients(workers.part(batch).to(device))
     mean_loss, mean_norm, mean_accuracy = workers.mean(*measures)
     for name, quantity in (("loss", mean_loss), ("gradient norm", mean_norm)):
@@ -308,9 +314,10 @@ def step(
                 f"({n_pairs} {unit}); the weights are those before this step. Try a lower "
                 f"learning_rate, or a model with a larger eps."
             )
-    for group in optimiser.param_groups:
-        group["lr"] = config.stage_learning_rate(index, len(history.steps_of(index)))
-    optimiser.step()
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = config.stage_learning_rate(index, len(history.steps_of(index)))
+        optimiser.step()
 
     history.stage.append(index)
     history.n_pairs.append(n_pairs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,17 +24,18 @@ from armt_mini.training.checkpoints import (
 def save_run(
     path: str | Path,
     model: nn.Module,
-    optimiser: torch.optim.Optimizer | None,
+    optimisers: Sequence[torch.optim.Optimizer],
     recipe: dict[str, Any],
     history: Mapping[str, Sequence[float]],
 ) -> None:
-    """A checkpoint with all that is needed to go on; a finished run needs no optimiser for it.
+    """A checkpoint with all that is needed to go on; a finished run needs no optimisers for it.
 
     recipe: what a run that goes on must agree with. history: lists of numbers, one a step.
     """
     moments = {
-        f"optimiser.{parameter}.{name}": tensor
-        for parameter, tensors in (optimiser.state_dict()["state"] if optimiser else {}).items()
+        f"{prefix}{parameter}.{name}": tensor
+        for prefix, optimiser in prefixed(optimisers)
+        for parameter, tensors in optimiser.state_dict()["state"].items()
         for name, tensor in tensors.items()
     }
     # Python's floats are 64 bit: stored so, a resumed history is the same to the last digit.
@@ -45,22 +46,35 @@ def save_run(
     save_checkpoint(path, model, recipe, moments | columns)
 
 
+def prefixed(
+    optimisers: Sequence[torch.optim.Optimizer],
+) -> Iterator[tuple[str, torch.optim.Optimizer]]:
+    """Each of them with what the names of its tensors begin with in a file."""
+    for n, optimiser in enumerate(optimisers):
+        yield f"optimiser{n or ''}.", optimiser
+
+
 def resume(
-    path: str | Path, model: nn.Module, optimiser: torch.optim.Optimizer, recipe: dict[str, Any]
+    path: str | Path,
+    model: nn.Module,
+    optimisers: Sequence[torch.optim.Optimizer],
+    recipe: dict[str, Any],
 ) -> dict[str, list[Any]]:
-    """Put model and optimiser where the checkpoint left them, and return its history.
+    """Put model and optimisers where the checkpoint left them, and return its history.
 
     Raises ValueError, before it changes anything, if the file is of another run, model or dtype.
     """
     tensors, about = read_checkpoint(path)
     saved = {
         kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
-        for kind in (WEIGHTS, "optimiser.", "history.")
+        for kind in (WEIGHTS, "history.", *(prefix for prefix, _ in prefixed(optimisers)))
     }
     with suppress(KeyError, TypeError, ValueError):  # else the comparison says what is wrong
         about = about | {"config": asdict(config_of(about))}
-        for stage in about["training"]["stages"]:
-            stage.setdefault("settings", {})  # older files have none
+        for stage in about["training"]["stages"]:  # older files lack what came later
+            stage.setdefault("settings", {})
+        about["training"].setdefault("optimiser", "adamw")
+        about["task"].setdefault("auxiliary", False)
     theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
     ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
     ours["dtype"] = dtypes(model.state_dict())
@@ -80,11 +94,12 @@ def resume(
             f"history); use another file."
         )
     model.load_state_dict(saved[WEIGHTS])
-    state = optimiser.state_dict()
-    for name, tensor in saved["optimiser."].items():
-        parameter, moment = name.split(".")
-        state["state"].setdefault(int(parameter), {})[moment] = tensor
-    optimiser.load_state_dict(state)
+    for prefix, optimiser in prefixed(optimisers):
+        state = optimiser.state_dict()
+        for name, tensor in saved[prefix].items():
+            parameter, moment = name.split(".")
+            state["state"].setdefault(int(parameter), {})[moment] = tensor
+        optimiser.load_state_dict(state)
     columns = {name: column.tolist() for name, column in saved["history."].items()}
     for name in ("stage", "n_pairs"):
         columns[name] = [int(number) for number in columns[name]]
