@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from armt_mini.tasks.babi import TASKS, Question
 from armt_mini.tasks.babilong import (
@@ -15,6 +16,7 @@ from armt_mini.tasks.babilong import (
     hide,
     tokens_of_stories,
     with_decoys,
+    with_false_starts,
 )
 from armt_mini.tasks.background import PADDING, Background, background, tokenizer, tokens_of
 
@@ -222,3 +224,42 @@ def test_decoys_change_a_sample_but_not_its_facts():
     assert not torch.isin(plain.segments, known).all()
     with pytest.raises(ValueError, match=r"^decoys: expected 0 to 1, got -0.1"):
         Babilong(decoys=-0.1)
+
+
+def test_a_false_start_is_the_beginning_of_a_fact_and_changes_no_real_one():
+    rows = [list(tokens_of(fact)) for facts in FACTS for fact in facts]
+    told = pad_sequence([torch.tensor(row) for row in rows], True)
+    lengths, seen = torch.tensor([len(row) for row in rows]), set()
+    for seed in range(30):
+        hidden = hide(FACTS, 80, SMALL, generator(seed))
+        text, is_fact = (x.unflatten(1, (-1, 16)) for x in hidden.told(0, 80))
+        assert torch.equal(is_fact, text < 4000)
+        found = with_false_starts(text, is_fact, told, lengths, 1.0, generator(seed))
+        for before, after, fixed in zip(
+            *(x.flatten(0, 1) for x in (text, found, is_fact)), strict=True
+        ):
+            assert torch.equal(after[fixed], before[fixed])
+            if (changed := (after != before).nonzero()[:, 0].tolist()) == []:
+                continue
+            first, n_told = changed[0], len(changed)
+            assert changed == list(range(first, first + n_told))
+            assert not fixed[first:].any(), "no fact after it, which would be its rest"
+            assert after[changed].tolist() in [row[:n_told] for row in rows]
+            seen.add((after[changed[0]].item(), n_told, 16 - changed[-1]))
+    assert {n_told for _, n_told, _ in seen} == set(range(1, max(map(len, rows)) - 1))
+    assert {away for *_, away in seen} == {1, 2, 3, 4}
+    some = with_false_starts(text, is_fact, told, lengths, 0.3, generator())
+    n_free = (found != text).any(2).sum()
+    assert 0 < (some != text).any(2).sum() < n_free
+
+
+def test_without_false_starts_a_sample_is_as_it_was():
+    plain, startled = (
+        Babilong(segment_length=64, false_starts=share).sample(2, 640, generator(), None)
+        for share in (0.0, 1.0)
+    )
+    assert torch.equal(startled.answers, plain.answers)
+    assert torch.equal(startled.questions, plain.questions)
+    assert (startled.segments != plain.segments).any(2).sum() > 10
+    with pytest.raises(ValueError, match=r"^false_starts: expected 0 to 1, got 2"):
+        Babilong(false_starts=2.0)

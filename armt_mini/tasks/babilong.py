@@ -26,7 +26,7 @@ from armt_mini.checks import (
     check_share,
     check_type,
 )
-from armt_mini.shapes import Int
+from armt_mini.shapes import Bool, Int
 from armt_mini.tasks.babi import (
     DIALECTS,
     TASKS,
@@ -41,6 +41,7 @@ from armt_mini.tasks.background import PADDING, SPLITS, Background, background, 
 QUESTION_LENGTH = 12  # tokens, padded before the first; the longest question of the five tasks
 NO_ANSWER = -100  # what PyTorch's cross entropy leaves out
 TRIES = 1000
+LATEST = 4  # tokens, less than which stand between a false start and the end of its segment
 
 
 class Sample(NamedTuple):
@@ -73,18 +74,24 @@ class HiddenFacts:
 
     def part(self, start: int, stop: int) -> Int[Tensor, "batch length"]:
         """The tokens at the places start … stop − 1."""
+        return self.told(start, stop)[0]
+
+    def told(
+        self, start: int, stop: int
+    ) -> tuple[Int[Tensor, "batch length"], Bool[Tensor, "batch length"]]:
+        """The same, and which of these tokens belong to facts."""
         places = torch.arange(start, stop, device=self.starts.device).expand(len(self.starts), -1)
         after = torch.searchsorted(self.starts, places.contiguous(), right=True)
         fact = (after - 1).clamp(min=0)  # the latest that has begun
         into = places - self.starts.gather(1, fact)
         is_fact = (after > 0) & (into < self.lengths.gather(1, fact))
-        told = self.facts.flatten(1).gather(
+        said = self.facts.flatten(1).gather(
             1, fact * self.facts.shape[2] + into.clamp(0, self.facts.shape[2] - 1)
         )
         before = self.lengths.cumsum(1).gather(1, fact) * (after > 0)  # tokens of facts so far
         tokens = self.background.tokens
         around = tokens[(self.offsets.unsqueeze(1) + places - before) % len(tokens)]
-        return torch.where(is_fact, told, around)
+        return torch.where(is_fact, said, around), is_fact
 
     def blocks(self, size: int, begin: int = 0) -> Iterator[Int[Tensor, "batch length"]]:
         """The tokens from the place `begin` on, so many at a time."""
@@ -168,6 +175,31 @@ def with_decoys(around: Background, share: float, generator: torch.Generator) ->
     return around._replace(tokens=drawn.where(is_decoy, around.tokens))
 
 
+def with_false_starts(
+    segments: Int[Tensor, "batch segments length"],
+    is_fact: Bool[Tensor, "batch segments length"],
+    beginnings: Int[Tensor, "facts longest"],
+    lengths: Int[Tensor, " facts"],
+    share: float,
+    generator: torch.Generator,
+) -> Int[Tensor, "batch segments length"]:
+    """The same text, but for a share of the segments, near whose ends a fact begins and breaks off.
+
+    A name at the end of a segment may be the beginning of a fact, of which the next one tells the
+    rest. So a model must not forget because of a name alone. No token of a real fact is changed.
+    """
+    size, length = segments.shape[:2], segments.shape[2]
+    drawn = torch.rand((4, *size), generator=generator)
+    fact = (drawn[0] * len(lengths)).long()
+    n_told = 1 + (drawn[1] * (lengths[fact] - 2)).long()  # never its last word
+    begin = (length - (drawn[2] * LATEST).long() - n_told).clamp(min=0).unsqueeze(2)
+    into = torch.arange(length) - begin
+    is_told = (into >= 0) & (into < n_told.unsqueeze(2))
+    is_free = ~(is_fact & (into >= 0)).any(dim=2) & (drawn[3] < share)
+    told = beginnings[fact].gather(2, into.clamp(0, beginnings.shape[1] - 1))
+    return told.where(is_told & is_free.unsqueeze(2), segments)
+
+
 class BabilongBatch(NamedTuple):
     """Samples of the task, with texts in full.
 
@@ -217,7 +249,8 @@ class Babilong:
 
     most_facts: only the moments of a story with at most so many are asked; None: all. dialects:
     each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
-    words of stories, so that a name alone is no sign of a fact. density: the share of a text, 0 to
+    words of stories, so that a name alone is no sign of a fact. false_starts: a share, 0 to 1, of
+    the segments near whose ends a fact begins and breaks off. density: the share of a text, 0 to
     1, that its facts take at most. auxiliary: ask easier questions about the same facts as well.
     Raises ValueError for a name that is not known and for numbers out of range.
     """
@@ -230,6 +263,7 @@ class Babilong:
     most_facts: int | None = None
     dialects: Sequence[str] = tuple(DIALECTS)
     decoys: float = 0.0
+    false_starts: float = 0.0
     density: float = 1.0
     auxiliary: bool = False
 
@@ -241,6 +275,7 @@ class Babilong:
         for dialect in self.dialects:
             check_one_of("dialects", dialect, tuple(DIALECTS))
         check_share(decoys=self.decoys, density=self.density)
+        check_share(false_starts=self.false_starts)
         check_type("auxiliary", self.auxiliary, bool)
 
     def draw(self, random: Random, n_tokens: int) -> Sample:
@@ -291,7 +326,12 @@ class Babilong:
         if self.decoys:
             around = with_decoys(around, self.decoys, generator)
         hidden = hide([sample.facts for sample in samples], n_tokens, around, generator)
-        segments = hidden.part(0, n_tokens).unflatten(1, (-1, min(n_tokens, self.segment_length)))
+        length = min(n_tokens, self.segment_length)
+        segments, is_fact = (x.unflatten(1, (-1, length)) for x in hidden.told(0, n_tokens))
+        if self.false_starts:
+            facts, lengths = hidden.facts.flatten(0, 1), hidden.lengths.flatten()
+            some = facts[lengths > 0], lengths[lengths > 0]
+            segments = with_false_starts(segments, is_fact, *some, self.false_starts, generator)
         asked = [s.questions + s.auxiliary if self.auxiliary else s.questions for s in samples]
         asked = [questions[:n_questions] for questions in asked]
         return BabilongBatch(segments, *encode_questions(asked, n_questions or 1))

@@ -48,20 +48,20 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
     "system": "armt", "d_memory": 32,
     "value_std": 0.05, "memory_norm": True, "unit_features": True, "eps": 1e-3,
 }  # fmt: skip
-# BABILong begins with stories that stand alone and grows the text around them: where there is much
-# text from the start, a model never learns more than to guess a place that it has seen. In the last
-# three stages it learns to leave its memories alone where a text holds nothing new, and to do with
-# a higher threshold than it learned that with. Large samples and a shared head leave all plateaus
-# sooner (LOG.md).
+# In the last three stages of BABILong a model learns to leave its memories alone where a text holds
+# nothing new, and at last to do with a higher threshold than it learned that with.
+QUIET = {
+    "density": 1.0, "decoys": 0.05, "false_starts": 0.3, "write_cost": 0.003, "min_strength": 0.03,
+}  # fmt: skip
+# It begins with stories that stand alone and grows the text around them: where there is much text
+# from the start, a model never learns more than to guess a place that it has seen. Large samples
+# and a shared head leave all plateaus sooner (LOG.md).
 BABILONG: dict[str, Any] = {
     "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 10, 12, 12)],
     "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 200, 600, 300],
     "until": [0.985] * 7 + [NEVER] * 3,
     "settings": [
-        {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {},
-        {"density": 1.0, "decoys": 0.05, "write_cost": 0.003, "min_strength": 0.03},
-        {},
-        {"min_strength": 0.1},
+        {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {}, QUIET, {}, {"min_strength": 0.1},
     ],
     "batch_size": 256, "most_read": 2**17, "n_questions": 4, "warmup": 100, "final_lr": 0.05,
     "d_mlp": 512, "tied_head": True, "final_gain": 0.04,
@@ -80,7 +80,7 @@ SEVERAL_FACTS: dict[str, Any] = {
         {},
         {"segment_length": 64, "density": 0.25},
         {"segment_length": 128, "density": 0.125},
-        {"density": 1.0, "decoys": 0.05, "write_cost": 0.003, "min_strength": 0.03},
+        QUIET,
         {"min_strength": 0.1},
     ],
     "optimiser": "muon", "n_questions": 10, "n_layers": 6, "d_mlp": 256,
@@ -91,7 +91,12 @@ OF_TASK: dict[str, dict[str, Any]] = {
     "qa4": {"n_questions": 8},
     "qa5": {"until": [0.97] * 7 + [NEVER] * 3},
 }
-TASK_SETTINGS = {"auxiliary", "decoys", "density"}  # of BABILong, which a recipe may change
+TASK_SETTINGS = {
+    "auxiliary",
+    "decoys",
+    "false_starts",
+    "density",
+}  # of BABILong, which a recipe may change
 SHORTEST = {"qa5": 32}  # tokens, below which hardly a story fits
 TEXT_MEMORY_TOKENS = 4  # at least: a segment may hold several facts
 LAYER_ALONE: dict[str, Any] = {
