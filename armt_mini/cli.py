@@ -477,6 +477,8 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
         row = {"tokens": n_tokens, **score._asdict(), "exact_match": score.accuracy}
         row |= {"interval": score.interval(), "quarters": [list(quarter) for quarter in quarters]}
         row |= {"sizes": answered.sizes.mean(dim=0).tolist(), "seconds": seconds}
+        pairs = zip(samples, answered.is_right.tolist(), strict=True)
+        row["wrong"] = [sample.questions[0].text for sample, is_right in pairs if not is_right]
         said["results"].append(row)
         said["provenance"] = checkpoints.provenance(device)
         if found is not None:

@@ -425,6 +425,8 @@ def test_evaluate_asks_a_model_of_babilong_at_each_length(reader, capsys):
         assert row == again
         assert row["total"] == 5 == sum(total for _, total in row["quarters"])
         assert row["correct"] == sum(correct for correct, _ in row["quarters"])
+        assert len(row["wrong"]) == 5 - row["correct"]
+        assert all(question.endswith("?") for question in row["wrong"])
         low, high = row["interval"]
         assert 0 <= low <= row["exact_match"] <= high <= 1
 

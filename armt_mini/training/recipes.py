@@ -58,7 +58,7 @@ QUIET = {
 # and a shared head leave all plateaus sooner (LOG.md).
 BABILONG: dict[str, Any] = {
     "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 10, 12, 12)],
-    "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 200, 600, 300],
+    "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 400, 1200, 600],
     "until": [0.985] * 7 + [NEVER] * 3,
     "settings": [
         {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {}, QUIET, {}, {"min_strength": 0.1},
