@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sys
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -21,7 +20,7 @@ import torch
 import armt_mini
 from armt_mini.armt import ARMT
 from armt_mini.baselines.layer_alone import LayerAlone
-from armt_mini.device import DEVICES, describe_device, pick_device, present_devices
+from armt_mini.device import DEVICES, describe_device, measured, pick_device, present_devices
 from armt_mini.gpu import tensor_float_32
 from armt_mini.tasks import AssociativeRetrieval, Babilong, Task
 from armt_mini.tasks.babi import TASKS
@@ -71,7 +70,7 @@ TRAINING = (
     ("backprop", int, "let gradients flow through so many of the last segments only"),
 )
 CHOICES = (
-    ("optimiser", OPTIMISERS, "muon updates the matrices of layers; qa2 and qa3 have it"),
+    ("optimiser", OPTIMISERS, "muon: for the matrices of layers, as in qa2 and qa3"),
     ("schedule", ARMT.schedules, "order of segments and layers"),
     ("precision", PRECISIONS, "of reading; weights are kept in float32"),
 )
@@ -442,6 +441,11 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
     anew = {"split": "test", "most_facts": None, "decoys": 0.0, "density": 1.0}
     task = Babilong(**about["task"] | anew)
     found, model, device = begin_evaluation(options, file)
+    if not hasattr(model, "schedules"):
+        raise ValueError(
+            f"file: expected a model that reads segments (ARMT, RMT or PRMT), got {file} of "
+            f"{about['system']}; use another file."
+        )
     text = read_background(options.background) if options.background else background("test")
     said = {"file": str(file), "task": about["task"], "results": []} | {
         name: getattr(options, name) for name in ("seed", "samples", "batch_size")
@@ -456,9 +460,10 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             samples = task.draw_many(options.samples, n_tokens, options.seed)
         else:
             samples = own[: options.samples]
-        start = time.perf_counter()
+        out = options.out
+        is_whole = out is None or not any(out.parent.glob(f"{out.name}-*.reading"))
         try:
-            with tensor_float_32(options.precision == "tf32"):
+            with measured(device) as cost, tensor_float_32(options.precision == "tf32"):
                 answered = score_hidden(
                     model, samples, text, n_tokens,
                     batch_size=options.batch_size, seed=options.seed,
@@ -471,14 +476,18 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             )
             print(f"\nStopped. The same command {how}.", file=sys.stderr)
             raise
-        seconds = time.perf_counter() - start
         score = Score(int(answered.is_right.sum()), len(samples))
         quarters = by_distance(answered, n_tokens)
         row = {"tokens": n_tokens, **score._asdict(), "exact_match": score.accuracy}
         row |= {"interval": score.interval(), "quarters": [list(quarter) for quarter in quarters]}
-        row |= {"sizes": answered.sizes.mean(dim=0).tolist(), "seconds": seconds}
+        row |= {"sizes": answered.sizes.mean(dim=0).tolist()}
+        row |= cost if is_whole else {"seconds": None}  # what came before a stop is not known
         pairs = zip(samples, answered.is_right.tolist(), strict=True)
-        row["wrong"] = [sample.questions[0].text for sample, is_right in pairs if not is_right]
+        row["wrong"] = [
+            [n, sample.questions[0].text]
+            for n, (sample, is_right) in enumerate(pairs)
+            if not is_right
+        ]
         said["results"].append(row)
         said["provenance"] = checkpoints.provenance(device)
         if found is not None:
@@ -494,7 +503,7 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
 
 def fastest_schedule(model: Any, device: torch.device) -> str:
     """The order in which a model reads long texts soonest."""
-    has_graphs = device.type == "cuda" and "captured" in getattr(model, "schedules", ())
+    has_graphs = device.type == "cuda" and "captured" in model.schedules
     return "captured" if has_graphs else "sequential"
 
 

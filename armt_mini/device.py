@@ -1,6 +1,12 @@
-"""One place that picks the device to run on, and says which."""
+"""One place that picks the device to run on, says which, and what a run costs there."""
 
 from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -46,3 +52,35 @@ def describe_device(device: torch.device | str) -> str:
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     return "Apple GPU" if kind == "mps" else f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+
+
+@contextmanager
+def measured(device: torch.device) -> Iterator[dict[str, float]]:
+    """What the work inside has cost when it has ended: "seconds".
+
+    On an NVIDIA GPU with the package nvidia-ml-py also "joules", of all that the GPU did meanwhile.
+    """
+    cost: dict[str, float] = {}
+    before, start = joules(device), time.perf_counter()
+    yield cost
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    cost["seconds"] = time.perf_counter() - start
+    if before is not None and (after := joules(device)) is not None:
+        cost["joules"] = after - before
+
+
+def joules(device: torch.device) -> float | None:
+    """The energy that a GPU has used since its driver was loaded; None where nobody counts it."""
+    if device.type != "cuda":
+        return None
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        return None
+    try:
+        nvml.nvmlInit()
+        name = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        return nvml.nvmlDeviceGetTotalEnergyConsumption(nvml.nvmlDeviceGetHandleByUUID(name)) / 1000
+    except nvml.NVMLError:
+        return None

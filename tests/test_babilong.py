@@ -226,34 +226,40 @@ def test_decoys_change_a_sample_but_not_its_facts():
         Babilong(decoys=-0.1)
 
 
-def test_a_false_start_is_the_beginning_of_a_fact_and_changes_no_real_one():
-    rows = [list(tokens_of(fact)) for facts in FACTS for fact in facts]
-    told = pad_sequence([torch.tensor(row) for row in rows], True)
-    lengths, seen = torch.tensor([len(row) for row in rows]), set()
-    for seed in range(30):
+@pytest.mark.parametrize("length", [2, 16])
+def test_a_false_start_is_the_beginning_of_a_fact_and_changes_no_real_one(length):
+    rows = [tokens_of(fact) for facts in FACTS for fact in facts]
+    facts, seen = pad_sequence([torch.tensor(row) for row in rows], True), set()
+    n_changed = dict.fromkeys((0.3, 1.0), 0)
+    for seed in range(40):
         hidden = hide(FACTS, 80, SMALL, generator(seed))
-        text, is_fact = (x.unflatten(1, (-1, 16)) for x in hidden.told(0, 80))
+        text, is_fact = (x.unflatten(1, (-1, length)) for x in hidden.told(0, 80))
         assert torch.equal(is_fact, text < 4000)
-        found = with_false_starts(text, is_fact, told, lengths, 1.0, generator(seed))
+        for share in n_changed:
+            found = with_false_starts(text, is_fact, facts, share, generator(seed))
+            assert torch.equal(found[is_fact], text[is_fact])
+            n_changed[share] += (found != text).any(2).sum().item()
         for before, after, fixed in zip(
-            *(x.flatten(0, 1) for x in (text, found, is_fact)), strict=True
+            *map(torch.Tensor.tolist, map(rows_of, (text, found, is_fact))), strict=True
         ):
-            assert torch.equal(after[fixed], before[fixed])
-            if (changed := (after != before).nonzero()[:, 0].tolist()) == []:
+            changed = [n for n in range(length) if after[n] != before[n]]
+            if not changed:
                 continue
-            first, n_told = changed[0], len(changed)
-            assert changed == list(range(first, first + n_told))
-            assert not fixed[first:].any(), "no fact after it, which would be its rest"
-            assert after[changed].tolist() in [row[:n_told] for row in rows]
-            seen.add((after[changed[0]].item(), n_told, 16 - changed[-1]))
-    assert {n_told for _, n_told, _ in seen} == set(range(1, max(map(len, rows)) - 1))
-    assert {away for *_, away in seen} == {1, 2, 3, 4}
-    some = with_false_starts(text, is_fact, told, lengths, 0.3, generator())
-    n_free = (found != text).any(2).sum()
-    assert 0 < (some != text).any(2).sum() < n_free
+            first, last = changed[0], changed[-1]
+            assert changed == list(range(first, last + 1))
+            assert not any(fixed[first:]), "no fact after it, which would be its rest"
+            assert tuple(after[first : last + 1]) in {row[: len(changed)] for row in rows}
+            seen.add((len(changed), length - last))
+    assert {n for n, _ in seen} == set(range(1, min(3, length) + 1)), "never a whole fact"
+    assert {away for _, away in seen} == set(range(1, min(4, length) + 1))
+    assert 0.2 < n_changed[0.3] / n_changed[1.0] < 0.4
 
 
-def test_without_false_starts_a_sample_is_as_it_was():
+def rows_of(tensor):
+    return tensor.flatten(0, 1)
+
+
+def test_false_starts_leave_questions_and_answers_alone():
     plain, startled = (
         Babilong(segment_length=64, false_starts=share).sample(2, 640, generator(), None)
         for share in (0.0, 1.0)

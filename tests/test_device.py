@@ -1,9 +1,14 @@
 """Picking a device, and saying which."""
 
+import sys
+import time
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 import armt_mini as am
+from armt_mini.device import joules, measured
 
 
 def pretend(monkeypatch, cuda: bool, mps: bool) -> None:
@@ -41,3 +46,47 @@ def test_a_device_that_is_not_there_is_an_error_that_says_what_to_do(monkeypatch
 def test_an_unknown_device_is_an_error_that_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"^name: .*auto, cuda, mps, cpu; got 'tpu'"):
         am.pick_device("tpu")
+
+
+class Counting:
+    """As much of nvidia-ml-py as is asked for: a GPU that uses 250 J between two looks."""
+
+    NVMLError, total = OSError, 0
+
+    def nvmlInit(self):
+        pass
+
+    def nvmlDeviceGetHandleByUUID(self, name):
+        assert name == "GPU-12-ab"
+        return "the handle"
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        assert handle == "the handle"
+        self.total += 250_000  # mJ
+        return self.total
+
+
+def test_the_cost_of_work_is_measured(monkeypatch):
+    gpu, properties = torch.device("cuda"), SimpleNamespace(uuid="12-ab")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setitem(sys.modules, "pynvml", Counting())
+    with measured(gpu) as cost:
+        time.sleep(0.02)
+    assert cost.keys() == {"seconds", "joules"}
+    assert cost["joules"] == 250
+    assert 0.02 <= cost["seconds"] < 10
+    with measured(torch.device("cpu")) as cost:
+        pass
+    assert cost.keys() == {"seconds"}
+
+
+def test_where_nobody_counts_energy_there_is_none(monkeypatch):
+    def unknown(device):
+        raise OSError
+
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # not installed
+    assert joules(torch.device("cuda")) is None
+    monkeypatch.setitem(sys.modules, "pynvml", counter := Counting())
+    monkeypatch.setattr(counter, "nvmlInit", lambda: unknown(0))
+    assert joules(torch.device("cuda")) is None

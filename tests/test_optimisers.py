@@ -35,7 +35,7 @@ def test_muon_turns_the_gradient_of_each_matrix_into_its_nearest_orthogonal_one(
     n_stacks = 0
     for name, weight in model.named_parameters():
         moved = (before[name] * (1 - 0.1 * 0.5) - weight.detach()) / 0.1  # less what decays
-        if weight.ndim < 3:  # AdamW's first step: the sign of each entry
+        if weight.ndim < 3 or weight.shape[2] == 1:  # AdamW's first step: the sign of each entry
             torch.testing.assert_close(moved, weight.grad.sign(), atol=1e-3, rtol=0)
             continue
         n_stacks += 1
@@ -66,6 +66,20 @@ def test_a_run_with_muon_goes_on_where_it_was_stopped(tmp_path):
     for ours, theirs in zip(model.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert not any("optimiser" in name for name in read_checkpoint(file).tensors)
+
+
+def test_every_weight_has_one_optimiser_and_one_without_a_gradient_stays_as_it_is():
+    model = am.ARMT(ARMT)
+    adamw, muon = optimisers_for(model, "muon", **SETTINGS)
+    counts = [sum(w.numel() for w in some.param_groups[0]["params"]) for some in (adamw, muon)]
+    assert sum(counts) == sum(weight.numel() for weight in model.parameters())
+    skipped, before = model.layers["mlp_in_weight"], model.layers["mlp_in_weight"].clone()
+    for weight in model.parameters():
+        weight.grad = None if weight is skipped else torch.ones_like(weight)
+    other = model.layers["mlp_out_weight"].clone()
+    muon.step()
+    assert torch.equal(skipped, before)
+    assert not torch.equal(model.layers["mlp_out_weight"], other)
 
 
 def test_muon_asks_for_stacked_layers_and_a_known_name():

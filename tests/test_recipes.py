@@ -117,6 +117,12 @@ def test_where_several_facts_answer_segments_begin_short(name):
     assert sum(weight.numel() for weight in model.parameters()) < 3_000_000
 
 
+def test_systems_without_stacked_layers_are_trained_with_adamw():
+    task = Babilong(task="qa2")
+    found = {name: new_run(name, task)[1].optimiser for name in ("armt", "rmt", "prmt", "mamba")}
+    assert found == {"armt": "muon", "rmt": "muon", "prmt": "muon", "mamba": "adamw"}
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_the_first_texts_of_every_task_of_babilong_have_stories(name):
     task = Babilong(task=name)

@@ -41,6 +41,7 @@ from armt_mini.tasks.background import PADDING, SPLITS, Background, background, 
 QUESTION_LENGTH = 12  # tokens, padded before the first; the longest question of the five tasks
 NO_ANSWER = -100  # what PyTorch's cross entropy leaves out
 TRIES = 1000
+BEGUN = 3  # tokens at most of a false start: who, what they do, and one word more
 LATEST = 4  # tokens, less than which stand between a false start and the end of its segment
 
 
@@ -79,7 +80,7 @@ class HiddenFacts:
     def told(
         self, start: int, stop: int
     ) -> tuple[Int[Tensor, "batch length"], Bool[Tensor, "batch length"]]:
-        """The same, and which of these tokens belong to facts."""
+        """The tokens at the places start … stop − 1, and which of them belong to facts."""
         places = torch.arange(start, stop, device=self.starts.device).expand(len(self.starts), -1)
         after = torch.searchsorted(self.starts, places.contiguous(), right=True)
         fact = (after - 1).clamp(min=0)  # the latest that has begun
@@ -178,26 +179,27 @@ def with_decoys(around: Background, share: float, generator: torch.Generator) ->
 def with_false_starts(
     segments: Int[Tensor, "batch segments length"],
     is_fact: Bool[Tensor, "batch segments length"],
-    beginnings: Int[Tensor, "facts longest"],
-    lengths: Int[Tensor, " facts"],
+    facts: Int[Tensor, "facts longest"],
     share: float,
     generator: torch.Generator,
 ) -> Int[Tensor, "batch segments length"]:
     """The same text, but for a share of the segments, near whose ends a fact begins and breaks off.
 
     A name at the end of a segment may be the beginning of a fact, of which the next one tells the
-    rest. So a model must not forget because of a name alone. No token of a real fact is changed.
+    rest. So a model must not forget because of a name alone. facts: one or more, whose first tokens
+    are taken. share: 0 to 1. No token of a real fact is changed, and none that is followed by one
+    in its segment. All tensors are on the CPU.
     """
     size, length = segments.shape[:2], segments.shape[2]
     drawn = torch.rand((4, *size), generator=generator)
-    fact = (drawn[0] * len(lengths)).long()
-    n_told = 1 + (drawn[1] * (lengths[fact] - 2)).long()  # never its last word
-    begin = (length - (drawn[2] * LATEST).long() - n_told).clamp(min=0).unsqueeze(2)
-    into = torch.arange(length) - begin
-    is_told = (into >= 0) & (into < n_told.unsqueeze(2))
+    fact = (drawn[0] * len(facts)).long()
+    n_begun = 1 + (drawn[1] * BEGUN).long()
+    start = (length - (drawn[2] * LATEST).long() - n_begun).clamp(min=0).unsqueeze(2)
+    into = torch.arange(length) - start
+    is_begun = (into >= 0) & (into < n_begun.unsqueeze(2))
     is_free = ~(is_fact & (into >= 0)).any(dim=2) & (drawn[3] < share)
-    told = beginnings[fact].gather(2, into.clamp(0, beginnings.shape[1] - 1))
-    return told.where(is_told & is_free.unsqueeze(2), segments)
+    begun = facts[fact].gather(2, into.clamp(0, facts.shape[1] - 1))
+    return begun.where(is_begun & is_free.unsqueeze(2), segments)
 
 
 class BabilongBatch(NamedTuple):
@@ -251,7 +253,7 @@ class Babilong:
     each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
     words of stories, so that a name alone is no sign of a fact. false_starts: a share, 0 to 1, of
     the segments near whose ends a fact begins and breaks off. density: the share of a text, 0 to
-    1, that its facts take at most. auxiliary: ask easier questions about the same facts as well.
+    1, that its facts take at most. auxiliary: ask other questions about the same facts as well.
     Raises ValueError for a name that is not known and for numbers out of range.
     """
 
@@ -274,8 +276,7 @@ class Babilong:
         check_at_least(1, dialects=len(self.dialects))
         for dialect in self.dialects:
             check_one_of("dialects", dialect, tuple(DIALECTS))
-        check_share(decoys=self.decoys, density=self.density)
-        check_share(false_starts=self.false_starts)
+        check_share(decoys=self.decoys, false_starts=self.false_starts, density=self.density)
         check_type("auxiliary", self.auxiliary, bool)
 
     def draw(self, random: Random, n_tokens: int) -> Sample:
@@ -329,9 +330,8 @@ class Babilong:
         length = min(n_tokens, self.segment_length)
         segments, is_fact = (x.unflatten(1, (-1, length)) for x in hidden.told(0, n_tokens))
         if self.false_starts:
-            facts, lengths = hidden.facts.flatten(0, 1), hidden.lengths.flatten()
-            some = facts[lengths > 0], lengths[lengths > 0]
-            segments = with_false_starts(segments, is_fact, *some, self.false_starts, generator)
+            facts = hidden.facts[hidden.lengths > 0]
+            segments = with_false_starts(segments, is_fact, facts, self.false_starts, generator)
         asked = [s.questions + s.auxiliary if self.auxiliary else s.questions for s in samples]
         asked = [questions[:n_questions] for questions in asked]
         return BabilongBatch(segments, *encode_questions(asked, n_questions or 1))

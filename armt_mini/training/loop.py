@@ -282,10 +282,8 @@ def train(
         except FloatingPointError:
             save()
             raise
-    if any(
-        optimiser.state for optimiser in optimisers
-    ):  # a finished run has none, and stays the file that it is
-        save(is_finished=True)
+    if any(optimiser.state for optimiser in optimisers):
+        save(is_finished=True)  # a run that was finished has none, and stays the file that it is
     return history
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from armt_mini.checks import check_one_of
 from armt_mini.segment_recurrence import SegmentRecurrence
 
 OPTIMISERS = ("adamw", "muon")
@@ -15,21 +16,23 @@ OPTIMISERS = ("adamw", "muon")
 def optimisers_for(model: nn.Module, name: str, **settings: Any) -> list[torch.optim.Optimizer]:
     """One of OPTIMISERS. settings: of AdamW; Muon has its learning rate and weight decay.
 
-    "muon" is Muon for the matrices of layers, and AdamW for all other weights. Raises ValueError
-    for a model without stacked matrices.
+    "muon" is Muon for the matrices of layers (attention's three projections are one), and AdamW for
+    all other weights. The model must be on its device already. Raises ValueError for another name,
+    and for a model without stacked matrices.
     """
+    check_one_of("optimiser", name, OPTIMISERS)
     weights, is_muon = list(model.parameters()), name == "muon"
     if is_muon and not isinstance(model, SegmentRecurrence):
         raise ValueError(
             f"optimiser: muon needs the stacked layers of ARMT, RMT or PRMT, got "
             f"{type(model).__name__}; use adamw."
         )
-    others = [weight for weight in weights if not is_muon or weight.ndim < 3]
+    stacks = [w for w in weights if is_muon and w.ndim == 3 and min(w.shape[1:]) > 1]
+    others = [w for w in weights if not any(w is stack for stack in stacks)]
     found: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, fused=weights[0].is_cuda, **settings)
     ]
     if is_muon:
-        stacks = [weight for weight in weights if weight.ndim == 3]
         found.append(Muon(stacks, settings["lr"], settings["weight_decay"]))
     return found
 
@@ -47,8 +50,10 @@ class Muon(torch.optim.Muon):
 
     def step(self, closure: Any = None) -> Any:
         """Update the matrices, which lie in the stacks, by their parts of the stacks' gradients."""
-        stacked = (stack.grad for stack in self.stacks if stack.grad is not None)
-        gradients = (gradient for stack in stacked for gradient in stack)
-        for matrix, gradient in zip(self.param_groups[0]["params"], gradients, strict=True):
-            matrix.grad = gradient
-        return super().step(closure)
+        loss = None if closure is None else closure()
+        matrices = iter(self.param_groups[0]["params"])
+        for stack in self.stacks:
+            for n, matrix in zip(range(len(stack)), matrices, strict=False):
+                matrix.grad = None if stack.grad is None else stack.grad[n]
+        super().step()
+        return loss

@@ -9,6 +9,7 @@ from torch import nn
 
 from armt_mini.baselines.layer_alone import LayerAlone
 from armt_mini.checks import check_at_least, check_one_of
+from armt_mini.segment_recurrence import SegmentRecurrence
 from armt_mini.tasks import AssociativeRetrieval, Babilong, Task
 from armt_mini.tasks.associative_retrieval import VOCAB_SIZE
 from armt_mini.tasks.background import VOCAB_SIZE as TEXT_VOCAB_SIZE
@@ -68,17 +69,17 @@ BABILONG: dict[str, Any] = {
 }  # fmt: skip
 # Where an answer follows from several facts, segments begin so short that those stand in several
 # of them, and attention alone cannot join them. All else that the same facts answer is asked as
-# well: with it the plateau is left four times sooner. After it Muon gets further than AdamW
-# (LOG.md). Texts grow until the longest stories fit, then segments do, with few facts in each.
+# well, of four people and twice of three things: with it the plateau is left four times sooner.
+# After it Muon gets further than AdamW (LOG.md). Then segments grow, with four facts in each, and
+# with two.
 SEVERAL_FACTS: dict[str, Any] = {
-    "tokens": [(n, n) for n in (64, 256, 512, 1024, 4096, 4096, 4096)],
-    "steps": [4000, 1500, 800, 1000, 1200, 800, 800],
-    "until": [0.98] * 4 + [NEVER] * 3,
+    "tokens": [(n, n) for n in (64, 256, 1024, 4096, 4096, 4096)],
+    "steps": [4000, 1500, 1500, 1500, 1000, 800],
+    "until": [0.98] * 3 + [NEVER] * 3,
     "settings": [
         {"segment_length": 16, "auxiliary": True},
         {},
-        {},
-        {"segment_length": 64, "density": 0.25},
+        {"segment_length": 64, "density": 0.5},
         {"segment_length": 128, "density": 0.125},
         QUIET,
         {"min_strength": 0.1},
@@ -91,13 +92,9 @@ OF_TASK: dict[str, dict[str, Any]] = {
     "qa4": {"n_questions": 8},
     "qa5": {"until": [0.97] * 7 + [NEVER] * 3},
 }
-TASK_SETTINGS = {
-    "auxiliary",
-    "decoys",
-    "false_starts",
-    "density",
-}  # of BABILong, which a recipe may change
-SHORTEST = {"qa5": 32}  # tokens, below which hardly a story fits
+# Of BABILong, which a recipe may change from stage to stage.
+TASK_SETTINGS = {"auxiliary", "decoys", "false_starts", "density"}
+SHORTEST = {"qa2": 32, "qa3": 64, "qa5": 32}  # tokens, below which hardly a story fits
 TEXT_MEMORY_TOKENS = 4  # at least: a segment may hold several facts
 LAYER_ALONE: dict[str, Any] = {
     "system": "layer-alone", "d_model": 32, "d_memory": 8,
@@ -139,6 +136,8 @@ def new_run(
             raise ValueError(f"system: {name} reads no text, only pairs; use a whole model.")
         vocab_size, segment_length, of_task = TEXT_VOCAB_SIZE, task.segment_length, TASK_SETTINGS
         recipe = RECIPES[name] | BABILONG | OF_TASK.get(task.task, {})
+        if not issubclass(model_type, SegmentRecurrence):
+            recipe["optimiser"] = "adamw"  # Muon is for stacked layers
         recipe["n_memory_tokens"] = max(TEXT_MEMORY_TOKENS, recipe["n_memory_tokens"])
     else:
         vocab_size, segment_length, of_task = VOCAB_SIZE, task.pair_length, set()
