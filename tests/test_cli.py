@@ -460,6 +460,14 @@ def test_babilong_names_the_shipped_model_of_a_task(reader, capsys, monkeypatch)
     assert "--task: a checkpoint has its own; leave it out" in capsys.readouterr().err
 
 
+def test_readings_in_different_precisions_stand_side_by_side(reader):
+    words = ["evaluate", reader, "--tokens", "70", "--samples", "2", "--device", "cpu"]
+    for more in ((), ("--precision", "tf32"), ("--precision", "float32")):
+        assert main([*words, "--out", "found.json", *more]) == 0
+    found = json.loads(Path("found.json").read_text())["evaluations"]
+    assert [each["precision"] for each in found] == ["tf32", "float32"]
+
+
 @pytest.mark.parametrize("out", [["--out", "found.json"], []])
 def test_a_stopped_evaluation_says_how_it_can_go_on(reader, capsys, monkeypatch, ctrl_c, out):
     read_segments, n_segments = am.ARMT.read_segments, []

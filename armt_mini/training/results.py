@@ -102,9 +102,10 @@ def save_results(file: str | Path, found: Mapping[str, Any], said: Mapping[str, 
 
 
 def questions(evaluation: Mapping[str, Any]) -> list[Any]:
-    """What was asked: settings, and how many pairs (or tokens) in each row."""
+    """What was asked and how: settings, and how many pairs (or tokens) in each row."""
     names = "seed", "samples", "questions", "batch_size", "babi_folder", "background"
     settings = [evaluation.get(name) for name in names]
+    settings.append(evaluation.get("precision") or "float32")  # older files do not say
     return [*settings, *map(length, evaluation["results"])]
 
 
