@@ -29,7 +29,12 @@ from armt_mini.training import benchmark as speed
 from armt_mini.training import checkpoints, loop
 from armt_mini.training.answers import PRECISIONS
 from armt_mini.training.evaluation import Score, exact_match, pairs_remembered
-from armt_mini.training.hidden_facts import by_distance, samples_of_folder, score_hidden
+from armt_mini.training.hidden_facts import (
+    by_distance,
+    samples_of_folder,
+    score_hidden,
+    stopped_readings,
+)
 from armt_mini.training.optimisers import OPTIMISERS
 from armt_mini.training.recipes import RECIPES, fits, new_run
 from armt_mini.training.results import begin_results, save_results
@@ -460,8 +465,7 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
             samples = task.draw_many(options.samples, n_tokens, options.seed)
         else:
             samples = own[: options.samples]
-        out = options.out
-        is_whole = out is None or not any(out.parent.glob(f"{out.name}-*.reading"))
+        was_stopped = bool(options.out and stopped_readings(options.out))
         try:
             with measured(device) as cost, tensor_float_32(options.precision == "tf32"):
                 answered = score_hidden(
@@ -481,7 +485,7 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
         row = {"tokens": n_tokens, **score._asdict(), "exact_match": score.accuracy}
         row |= {"interval": score.interval(), "quarters": [list(quarter) for quarter in quarters]}
         row |= {"sizes": answered.sizes.mean(dim=0).tolist()}
-        row |= cost if is_whole else {"seconds": None}  # what came before a stop is not known
+        row |= {"seconds": None} if was_stopped else cost  # what came before is not known
         pairs = zip(samples, answered.is_right.tolist(), strict=True)
         row["wrong"] = [
             [n, sample.questions[0].text]

@@ -117,6 +117,11 @@ def score_hidden(
     return Answered(*map(torch.cat, zip(*found, strict=True)))
 
 
+def stopped_readings(halt: str | Path) -> list[Path]:
+    """The files from which `score_hidden` would go on, of texts of any length."""
+    return list(Path(halt).parent.glob(f"{Path(halt).name}-*.reading"))
+
+
 def by_distance(answered: Answered, n_tokens: int, parts: int = 4) -> list[Score]:
     """Scores of the questions whose answer stood in each part of the text, the last part first."""
     part = ((answered.distances - 1) * parts // n_tokens).clamp(0, parts - 1)

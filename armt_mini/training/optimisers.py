@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from armt_mini.checks import check_one_of
 from armt_mini.segment_recurrence import SegmentRecurrence
@@ -27,12 +27,16 @@ def optimisers_for(model: nn.Module, name: str, **settings: Any) -> list[torch.o
             f"optimiser: muon needs the stacked layers of ARMT, RMT or PRMT, got "
             f"{type(model).__name__}; use adamw."
         )
-    stacks = [w for w in weights if is_muon and w.ndim == 3 and min(w.shape[1:]) > 1]
-    others = [w for w in weights if not any(w is stack for stack in stacks)]
+
+    def is_stack(weight: Tensor) -> bool:
+        return is_muon and weight.ndim == 3 and min(weight.shape[1:]) > 1
+
+    others = [weight for weight in weights if not is_stack(weight)]
     found: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, fused=weights[0].is_cuda, **settings)
     ]
     if is_muon:
+        stacks = [weight for weight in weights if is_stack(weight)]
         found.append(Muon(stacks, settings["lr"], settings["weight_decay"]))
     return found
 
@@ -44,16 +48,14 @@ class Muon(torch.optim.Muon):
     """
 
     def __init__(self, stacks: list[nn.Parameter], lr: float, weight_decay: float) -> None:
-        self.stacks = stacks
-        matrices = [nn.Parameter(matrix) for stack in stacks for matrix in stack.detach()]
+        self.parts = [(stack, n) for stack in stacks for n in range(len(stack))]
+        matrices = [nn.Parameter(stack.detach()[n]) for stack, n in self.parts]
         super().__init__(matrices, lr, weight_decay, adjust_lr_fn="match_rms_adamw")
 
     def step(self, closure: Any = None) -> Any:
         """Update the matrices, which lie in the stacks, by their parts of the stacks' gradients."""
         loss = None if closure is None else closure()
-        matrices = iter(self.param_groups[0]["params"])
-        for stack in self.stacks:
-            for n, matrix in zip(range(len(stack)), matrices, strict=False):
-                matrix.grad = None if stack.grad is None else stack.grad[n]
+        for (stack, n), matrix in zip(self.parts, self.param_groups[0]["params"], strict=True):
+            matrix.grad = None if stack.grad is None else stack.grad[n]
         super().step()
         return loss
