@@ -15,6 +15,7 @@ from armt_mini.tasks.babilong import (
     encode_questions,
     hide,
     tokens_of_stories,
+    with_cut_facts,
     with_decoys,
     with_false_starts,
 )
@@ -269,3 +270,43 @@ def test_false_starts_leave_questions_and_answers_alone():
     assert (startled.segments != plain.segments).any(2).sum() > 10
     with pytest.raises(ValueError, match=r"^false_starts: expected 0 to 1, got 2"):
         Babilong(false_starts=2.0)
+
+
+def test_a_cut_fact_stands_in_two_segments_of_a_text_that_is_else_the_same():
+    length, seen = 16, set()
+    for seed in range(40):
+        plain = hide(FACTS, 80, SMALL, generator(seed))
+        fact = torch.tensor([0, seed % 2, 0])
+        hidden = with_cut_facts(plain, fact, length, 1.0, generator(seed))
+        text, is_fact = hidden.told(0, 96)
+        assert text.tolist() == [by_hand(hidden, row) for row in range(3)]
+        assert is_fact.sum() == plain.lengths.sum()
+        for row in range(2):
+            start, size = (x[row, fact[row]].item() for x in (hidden.starts, hidden.lengths))
+            shift = start - plain.starts[row, fact[row]].item()
+            assert torch.equal(text[row, shift : shift + 80], plain.part(0, 80)[row])
+            border = (start + size - 1) // length * length
+            seen.add((size, border - start))
+    assert seen == {(size, n) for size, _ in seen for n in range(1, size)}, "but at its ends"
+
+
+@pytest.mark.parametrize(
+    ("share", "fewest", "most"), [(0.01, 0, 0.2), (0.5, 0.45, 0.65), (1, 1, 1)]
+)
+def test_in_a_share_of_the_texts_a_border_cuts_what_is_asked_for(share, fewest, most):
+    batch, n_cut = Babilong(segment_length=64, cut_facts=share).sample(200, 320, generator()), 0
+    for text, questions, answers in zip(*batch, strict=True):
+        tokens, (who, place) = text.flatten().tolist(), (questions[0, -2], answers[0])
+        end = max(
+            n for n, token in enumerate(tokens) if token == place and who in tokens[n - 6 : n]
+        )
+        start = max(n for n in range(end) if tokens[n] == who)
+        n_cut += start // 64 < (end + 1) // 64  # with its full stop
+    assert fewest * 200 <= n_cut <= most * 200
+
+
+def test_a_fact_cannot_be_cut_in_a_text_of_one_segment():
+    with pytest.raises(ValueError, match=r"^cut_facts: expected 0 where a text is one segment"):
+        Babilong(cut_facts=0.5).sample(1, 128, generator())
+    with pytest.raises(ValueError, match=r"^cut_facts: expected 0 to 1, got 2"):
+        Babilong(cut_facts=2.0)

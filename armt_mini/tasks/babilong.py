@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from random import Random
@@ -202,6 +202,34 @@ def with_false_starts(
     return begun.where(is_begun & is_free.unsqueeze(2), segments)
 
 
+def with_cut_facts(
+    hidden: HiddenFacts,
+    fact: Int[Tensor, " batch"],
+    segment_length: int,
+    share: float,
+    generator: torch.Generator,
+) -> HiddenFacts:
+    """The same texts, one segment longer, and in a share of them a fact that two segments share.
+
+    Where a border of segments cuts a fact, the first segment ends with what might as well be a
+    false start, and the second tells a place and not of whom. Few facts in a hundred are cut by
+    chance. fact: the number in each text of the one to be cut, anywhere but at its ends. share: 0
+    to 1. Some of the new text stands before the old, so much that the border comes where it shall.
+    """
+    starts, lengths = (x.gather(1, fact.unsqueeze(1)) for x in (hidden.starts, hidden.lengths))
+    drawn = torch.rand((3, *starts.shape), generator=generator)
+    before_border = 1 + (drawn[0] * (lengths - 1)).long()
+    anywhere = (drawn[1] * segment_length).long()
+    shift = (-starts - before_border).where(drawn[2] < share, anywhere) % segment_length
+    n_tokens = hidden.n_tokens + segment_length
+    return replace(
+        hidden,
+        n_tokens=n_tokens,
+        offsets=(hidden.offsets - shift.squeeze(1)) % len(hidden.background.tokens),
+        starts=(hidden.starts + shift).where(hidden.lengths > 0, n_tokens),
+    )
+
+
 class BabilongBatch(NamedTuple):
     """Samples of the task, with texts in full.
 
@@ -252,8 +280,9 @@ class Babilong:
     most_facts: only the moments of a story with at most so many are asked; None: all. dialects:
     each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
     words of stories, so that a name alone is no sign of a fact. false_starts: a share, 0 to 1, of
-    the segments near whose ends a fact begins and breaks off. density: the share of a text, 0 to
-    1, that its facts take at most. auxiliary: ask other questions about the same facts as well.
+    the segments near whose ends a fact begins and breaks off. cut_facts: a share, 0 to 1, of the
+    texts, in which a fact that is asked for stands in two segments. density: the share of a text, 0
+    to 1, that its facts take at most. auxiliary: ask other questions about the same facts as well.
     Raises ValueError for a name that is not known and for numbers out of range.
     """
 
@@ -266,6 +295,7 @@ class Babilong:
     dialects: Sequence[str] = tuple(DIALECTS)
     decoys: float = 0.0
     false_starts: float = 0.0
+    cut_facts: float = 0.0
     density: float = 1.0
     auxiliary: bool = False
 
@@ -276,7 +306,8 @@ class Babilong:
         check_at_least(1, dialects=len(self.dialects))
         for dialect in self.dialects:
             check_one_of("dialects", dialect, tuple(DIALECTS))
-        check_share(decoys=self.decoys, false_starts=self.false_starts, density=self.density)
+        check_share(decoys=self.decoys, false_starts=self.false_starts)
+        check_share(cut_facts=self.cut_facts, density=self.density)
         check_type("auxiliary", self.auxiliary, bool)
 
     def draw(self, random: Random, n_tokens: int) -> Sample:
@@ -321,12 +352,24 @@ class Babilong:
                 f"n_tokens: expected at most {self.segment_length}, or a multiple of it, got "
                 f"{n_tokens}; use another length, or another segment_length."
             )
+        around_facts = n_tokens - self.segment_length if self.cut_facts else n_tokens
+        if around_facts < 1:
+            raise ValueError(
+                f"cut_facts: expected 0 where a text is one segment of {self.segment_length} "
+                f"tokens, got {self.cut_facts}; use longer texts, or shorter segments."
+            )
         seed = int(torch.randint(2**62, (), generator=generator))
-        samples = self.draw_many(batch, n_tokens, seed)
+        samples = self.draw_many(batch, around_facts, seed)
         around = background(self.split)
         if self.decoys:
             around = with_decoys(around, self.decoys, generator)
-        hidden = hide([sample.facts for sample in samples], n_tokens, around, generator)
+        hidden = hide([sample.facts for sample in samples], around_facts, around, generator)
+        if self.cut_facts:
+            random = Random(seed)
+            asked_for = torch.tensor([random.choice(s.questions[0].supports) for s in samples])
+            hidden = with_cut_facts(
+                hidden, asked_for, self.segment_length, self.cut_facts, generator
+            )
         length = min(n_tokens, self.segment_length)
         segments, is_fact = (x.unflatten(1, (-1, length)) for x in hidden.told(0, n_tokens))
         if self.false_starts:

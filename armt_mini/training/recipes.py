@@ -52,7 +52,8 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
 # In the last three stages of BABILong a model learns to leave its memories alone where a text holds
 # nothing new, and at last to do with a higher threshold than it learned that with.
 QUIET = {
-    "density": 1.0, "decoys": 0.05, "false_starts": 0.3, "write_cost": 0.003, "min_strength": 0.03,
+    "density": 1.0, "decoys": 0.05, "false_starts": 0.3, "cut_facts": 0.5,
+    "write_cost": 0.003, "min_strength": 0.03,
 }  # fmt: skip
 # It begins with stories that stand alone and grows the text around them: where there is much text
 # from the start, a model never learns more than to guess a place that it has seen. Large samples
@@ -93,7 +94,7 @@ OF_TASK: dict[str, dict[str, Any]] = {
     "qa5": {"until": [0.97] * 7 + [NEVER] * 3},
 }
 # Of BABILong, which a recipe may change from stage to stage.
-TASK_SETTINGS = {"auxiliary", "decoys", "false_starts", "density"}
+TASK_SETTINGS = {"auxiliary", "decoys", "false_starts", "cut_facts", "density"}
 SHORTEST = {"qa2": 32, "qa3": 64, "qa5": 32}  # tokens, below which hardly a story fits
 TEXT_MEMORY_TOKENS = 4  # at least: a segment may hold several facts
 LAYER_ALONE: dict[str, Any] = {

@@ -74,7 +74,7 @@ def resume(
         for stage in about["training"]["stages"]:  # older files lack what came later
             stage.setdefault("settings", {})
         about["training"].setdefault("optimiser", "adamw")
-        about["task"] = {"auxiliary": False, "false_starts": 0.0} | about["task"]
+        about["task"] = {"auxiliary": False, "false_starts": 0.0, "cut_facts": 0.0} | about["task"]
     theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
     ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
     ours["dtype"] = dtypes(model.state_dict())
