@@ -42,7 +42,7 @@ def test_a_file_is_the_one_that_its_card_describes(name):
 
 def test_all_checkpoints_together_stay_small():
     sizes = [file.stat().st_size for file in shipped_checkpoints().values()]
-    assert max(sizes) <= 3e6
+    assert max(sizes) <= 3.1e6
     assert sum(sizes) < 40e6
     assert sum(f.stat().st_size for n, f in shipped_checkpoints().items() if "babi" in n) < 15e6
 

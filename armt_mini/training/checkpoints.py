@@ -113,11 +113,13 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def halve_checkpoint(path: str | Path, out: str | Path) -> None:
     """Write a checkpoint once more, its weights as float16: about half the size.
 
-    Its other tensors become float32; what it says of itself and where it comes from stays as it is.
-    Raises FileNotFoundError, and ValueError for a file that is broken or of something else.
+    So is what was measured in each step; all other tensors become float32. What it says of itself
+    and where it comes from stays as it is. Raises FileNotFoundError, and ValueError for a file that
+    is broken or of something else.
     """
     tensors, about = read_checkpoint(path)
-    halves = {n: t.half() if n.startswith(WEIGHTS) else t.float() for n, t in tensors.items()}
+    halved = WEIGHTS, *(f"history.{name}" for name in ("loss", "accuracy", "seconds"))
+    halves = {n: t.half() if n.startswith(halved) else t.float() for n, t in tensors.items()}
     write_tensors(out, halves, about)
 
 

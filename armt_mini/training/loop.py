@@ -30,7 +30,7 @@ from armt_mini.training.resume import resume, save_run
 from armt_mini.training.workers import Workers
 
 ALONE = Workers()
-DRAWERS = 4  # at most, where nobody says how many
+DRAWERS = 8  # at most, where nobody says how many
 WINDOW = 50  # steps over which accuracy is averaged before a stage may end
 
 
@@ -192,7 +192,7 @@ def train(
     step with the number of steps that are done, to watch the model. workers: the processes that
     train together; the first of them saves and shows. batch_size is that of all together. drawers:
     processes of each that draw samples while a GPU is at work, 0 to draw them in between; the
-    samples are the same. None is up to 4, one a core, on an NVIDIA GPU, and elsewhere 0.
+    samples are the same. None is up to 8, one a core, on an NVIDIA GPU, and elsewhere 0.
 
     Raises ValueError if the task has fewer keys than a stage asks for, or if the checkpoint belongs
     to another run or model, or is broken; it is left as it is. Raises FloatingPointError if a loss

@@ -60,7 +60,7 @@ QUIET = {
 # and a shared head leave all plateaus sooner (LOG.md).
 BABILONG: dict[str, Any] = {
     "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 10, 12, 12)],
-    "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 400, 1200, 600],
+    "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 400, 600, 1200],
     "until": [0.985] * 7 + [NEVER] * 3,
     "settings": [
         {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {}, QUIET, {}, {"min_strength": 0.1},
@@ -75,7 +75,7 @@ BABILONG: dict[str, Any] = {
 # with two.
 SEVERAL_FACTS: dict[str, Any] = {
     "tokens": [(n, n) for n in (64, 256, 1024, 4096, 4096, 4096)],
-    "steps": [4000, 1500, 1500, 1500, 1000, 800],
+    "steps": [4000, 1500, 1500, 1500, 600, 1200],
     "until": [0.98] * 3 + [NEVER] * 3,
     "settings": [
         {"segment_length": 16, "auxiliary": True},
