@@ -188,7 +188,7 @@ def add_train(command: ArgumentParser) -> None:
     for name, choices, about in CHOICES:
         about += f" (default: {choices[0]})"
         training.add_argument(f"--{name}", choices=choices, help=about)
-    about = "processes that draw samples while a GPU is at work (default: up to 4 with one, else 0)"
+    about = "processes that draw samples while a GPU is at work (default: up to 8 with one, else 0)"
     add_number(training, "drawers", int, about)
     add_number(
         training,

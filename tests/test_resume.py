@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from small_runs import STAGES, at_step, recipe, run, small
 
 import armt_mini as am
 from armt_mini.tasks.associative_retrieval import AssociativeRetrieval
+from armt_mini.tasks.babilong import Babilong
+from armt_mini.tasks.background import VOCAB_SIZE
 from armt_mini.training import loop
 from armt_mini.training.checkpoints import read_checkpoint
+from armt_mini.training.loop import Stage
 
 
 def test_training_twice_gives_the_same_losses():
@@ -173,6 +177,21 @@ def test_a_run_from_before_a_setting_came_goes_on_with_its_default(tmp_path):
     del about["config"]["unit_features"], about["training"]["optimiser"]  # as if added since
     save_file(tensors, file, {"about": json.dumps(about)})
     assert run(small(1), checkpoint=file) == history
+
+
+def test_a_run_on_texts_from_before_a_setting_came_goes_on_with_its_default(tmp_path):
+    sizes = dict(d_model=8, n_layers=1, n_heads=2, n_memory_tokens=1, d_memory=4)
+    model = am.ARMT(am.ARMTConfig(vocab_size=VOCAB_SIZE, segment_length=16, **sizes))
+    file, task = tmp_path / "run.safetensors", Babilong(segment_length=16)
+    config = recipe(stages=[Stage(n_pairs=(16, 16), max_steps=2)])
+    history = run(model, task, config, file)
+    tensors, about = read_checkpoint(file)
+    for name in ("auxiliary", "false_starts", "cut_facts"):
+        del about["task"][name]
+    save_file(tensors, file, {"about": json.dumps(about)})
+    assert run(model, task, config, file) == history
+    with pytest.raises(ValueError, match=r"cut_facts"):
+        run(model, replace(task, cut_facts=0.5), config, file)
 
 
 def test_a_model_without_a_training_run_is_an_error_and_nothing_changes(tmp_path):

@@ -17,7 +17,7 @@ from armt_mini.training.hidden_facts import score_hidden
 
 README = Path(__file__).parents[1] / "data" / "README.md"
 CARD = (
-    r"### `(.+)`\n\n.*Exact match at (.+) (?:updates|pairs|tokens): (.+)\.\n\n"
+    r"### `(.+)`\n\n.*[Ee]xact match at (.+) (?:updates|pairs|tokens): (.+)\.\n\n"
     r"- options: `(.+)`\n(?:- since .+\n)?- sha256: `(.+)`"
 )
 CARDS = {name: card for name, *card in re.findall(CARD, README.read_text(encoding="utf-8"))}

@@ -209,16 +209,18 @@ def with_cut_facts(
     share: float,
     generator: torch.Generator,
 ) -> HiddenFacts:
-    """The same texts, one segment longer, and in a share of them a fact that two segments share.
+    """The same texts, one segment longer, and in a share of them a fact that a border cuts.
 
-    Where a border of segments cuts a fact, the first segment ends with what might as well be a
-    false start, and the second tells a place and not of whom. Few facts in a hundred are cut by
-    chance. fact: the number in each text of the one to be cut, anywhere but at its ends. share: 0
-    to 1. Some of the new text stands before the old, so much that the border comes where it shall.
+    Where the border of two segments cuts a fact, the first ends with what might as well be a false
+    start, and the second has no name. In segments of 128 tokens few facts in a hundred are cut by
+    chance. fact: the number in each text of the one to be cut, after its first token or a later one
+    but the last two (a full stop alone tells nothing). segment_length: tokens, at least 1. share: 0
+    to 1. Some of the new text stands before the old, so much that the border comes where it shall;
+    in all other texts, any part of it. All tensors are on the CPU.
     """
     starts, lengths = (x.gather(1, fact.unsqueeze(1)) for x in (hidden.starts, hidden.lengths))
     drawn = torch.rand((3, *starts.shape), generator=generator)
-    before_border = 1 + (drawn[0] * (lengths - 1)).long()
+    before_border = 1 + (drawn[0] * (lengths - 2).clamp(min=1)).long()
     anywhere = (drawn[1] * segment_length).long()
     shift = (-starts - before_border).where(drawn[2] < share, anywhere) % segment_length
     n_tokens = hidden.n_tokens + segment_length
@@ -281,8 +283,9 @@ class Babilong:
     each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
     words of stories, so that a name alone is no sign of a fact. false_starts: a share, 0 to 1, of
     the segments near whose ends a fact begins and breaks off. cut_facts: a share, 0 to 1, of the
-    texts, in which a fact that is asked for stands in two segments. density: the share of a text, 0
-    to 1, that its facts take at most. auxiliary: ask other questions about the same facts as well.
+    texts of several segments, in which a border cuts a fact that is asked for. density: the share
+    of a text, 0 to 1, that its facts take at most. auxiliary: ask other questions about the same
+    facts as well.
     Raises ValueError for a name that is not known and for numbers out of range.
     """
 
@@ -352,23 +355,20 @@ class Babilong:
                 f"n_tokens: expected at most {self.segment_length}, or a multiple of it, got "
                 f"{n_tokens}; use another length, or another segment_length."
             )
-        around_facts = n_tokens - self.segment_length if self.cut_facts else n_tokens
-        if around_facts < 1:
-            raise ValueError(
-                f"cut_facts: expected 0 where a text is one segment of {self.segment_length} "
-                f"tokens, got {self.cut_facts}; use longer texts, or shorter segments."
-            )
+        is_cut = self.cut_facts > 0 and n_tokens > self.segment_length
+        room = n_tokens - self.segment_length if is_cut else n_tokens
         seed = int(torch.randint(2**62, (), generator=generator))
-        samples = self.draw_many(batch, around_facts, seed)
+        samples = self.draw_many(batch, room, seed)
         around = background(self.split)
         if self.decoys:
             around = with_decoys(around, self.decoys, generator)
-        hidden = hide([sample.facts for sample in samples], around_facts, around, generator)
-        if self.cut_facts:
-            random = Random(seed)
-            asked_for = torch.tensor([random.choice(s.questions[0].supports) for s in samples])
+        hidden = hide([sample.facts for sample in samples], room, around, generator)
+        if is_cut:
+            supports = [sample.questions[0].supports for sample in samples]
+            drawn = torch.rand(batch, generator=generator).tolist()
+            needed = [some[int(x * len(some))] for some, x in zip(supports, drawn, strict=True)]
             hidden = with_cut_facts(
-                hidden, asked_for, self.segment_length, self.cut_facts, generator
+                hidden, torch.tensor(needed), self.segment_length, self.cut_facts, generator
             )
         length = min(n_tokens, self.segment_length)
         segments, is_fact = (x.unflatten(1, (-1, length)) for x in hidden.told(0, n_tokens))

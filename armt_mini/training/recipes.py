@@ -49,8 +49,9 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
     "system": "armt", "d_memory": 32,
     "value_std": 0.05, "memory_norm": True, "unit_features": True, "eps": 1e-3,
 }  # fmt: skip
-# In the last three stages of BABILong a model learns to leave its memories alone where a text holds
-# nothing new, and at last to do with a higher threshold than it learned that with.
+# In the last stages of BABILong a model learns to leave its memories alone where a text holds
+# nothing new, but not where a border cuts a fact, and at last to do with a higher threshold than it
+# learned that with. The last stage is long, for there the learning rate falls.
 QUIET = {
     "density": 1.0, "decoys": 0.05, "false_starts": 0.3, "cut_facts": 0.5,
     "write_cost": 0.003, "min_strength": 0.03,
