@@ -484,7 +484,7 @@ def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> No
         quarters = by_distance(answered, n_tokens)
         row = {"tokens": n_tokens, **score._asdict(), "exact_match": score.accuracy}
         row |= {"interval": score.interval(), "quarters": [list(quarter) for quarter in quarters]}
-        row |= {"sizes": answered.sizes.mean(dim=0).tolist()}
+        row |= {name: getattr(answered, name).mean(dim=0).tolist() for name in ("sizes", "gammas")}
         row |= {"seconds": None} if was_stopped else cost  # what came before is not known
         pairs = zip(samples, answered.is_right.tolist(), strict=True)
         row["wrong"] = [

@@ -14,6 +14,7 @@ from armt_mini.training.hidden_facts import (
     Answered,
     answer_hidden,
     by_distance,
+    gammas,
     samples_of_folder,
     score_hidden,
 )
@@ -106,6 +107,29 @@ def test_the_sizes_of_what_is_remembered_are_told():
     assert answer_hidden(rmt, samples, hidden).sizes.shape == (3, 1, 1)
 
 
+def test_gamma_is_that_of_the_segment_that_would_come_next():
+    # With one memory token, and keys of norm 1, γ is what a layer adds to z.
+    kind = dict(unit_features=True, clip_gamma=False, embedding_std=1.0, attention_std=0.5)
+    sizes = SIZES | dict(n_memory_tokens=1, value_std=0.5) | kind
+    model = am.ARMT(am.ARMTConfig(vocab_size=VOCAB_SIZE, **sizes))
+    samples, hidden = texts()
+    following = hidden.part(1100, 1116)
+    for row, n in enumerate((hidden.offsets + 1100 - hidden.lengths.sum(1)).tolist()):
+        assert torch.equal(following[row], hidden.background.tokens.roll(-n)[:16]), "it goes on"
+    with torch.no_grad():
+        states = model.memorise(hidden.part(0, 1100))
+        after = model.memorise(following, states)
+    found = answer_hidden(model, samples, hidden).gammas
+    pairs = zip(states, after, strict=True)
+    added = [(new.normaliser - old.normaliser).norm(dim=1) for old, new in pairs]
+    assert torch.allclose(found.abs(), torch.stack(added, dim=1), atol=1e-5)
+    assert found.abs().min() > 1e-3
+    empty = gammas(model, following, model.empty_states(3))
+    assert torch.equal(empty, torch.ones(3, 2)), "an empty z lacks all of it"
+    rmt = am.RMT(am.RecurrentConfig(vocab_size=VOCAB_SIZE, **SIZES_OF_RMT))
+    assert answer_hidden(rmt, samples, hidden).gammas.shape == (3, 0)
+
+
 def test_other_texts_than_samples_are_an_error():
     samples, hidden = texts()
     with pytest.raises(ValueError, match="samples: expected one for each of the 3 texts, got 2"):
@@ -164,7 +188,9 @@ def test_texts_are_known_by_what_they_hold():
 
 def test_scores_by_distance_count_the_quarter_in_which_the_answer_stood():
     is_right = torch.tensor([True, False, True, True])
-    answered = Answered(is_right, torch.tensor([1, 25, 26, 100]), torch.zeros(4, 1, 2))
+    answered = Answered(
+        is_right, torch.tensor([1, 25, 26, 100]), torch.zeros(4, 1, 2), torch.zeros(4, 1)
+    )
     assert by_distance(answered, 100) == [(1, 2), (1, 1), (0, 0), (1, 1)]
 
 

@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from armt_mini.armt import ARMT
+from armt_mini.associative_layer import keys_values_strengths, read_memory
 from armt_mini.checks import check_count
+from armt_mini.gamma_correction import gamma
 from armt_mini.shapes import Bool, Float, Int
 from armt_mini.tasks.babi import read_stories
 from armt_mini.tasks.babilong import NO_ANSWER, HiddenFacts, Sample, encode_questions, hide
 from armt_mini.tasks.background import Background
 from armt_mini.training.evaluation import Score
 from armt_mini.training.streaming import Stream
+from armt_mini.transformer_block import transformer_block
 
 BLOCK = 64  # segments that are computed and handed over at a time
 
@@ -25,11 +29,13 @@ class Answered(NamedTuple):
 
     distances: tokens from the last fact that the answer follows from to the end of the text. sizes:
     ‖A‖ and ‖z‖ of each layer after the text, or what else is handed from segment to segment.
+    gammas: of each layer of ARMT, see `gammas`; of other models, none.
     """
 
     is_right: Bool[Tensor, " batch"]
     distances: Int[Tensor, " batch"]
     sizes: Float[Tensor, "batch layers parts"]
+    gammas: Float[Tensor, "batch layers"]
 
 
 def answer_hidden(
@@ -71,7 +77,30 @@ def answer_hidden(
     is_right = ((said == answers) | (answers == NO_ANSWER)).all(dim=1)
     last = torch.tensor([sample.questions[0].supports[-1] for sample in samples])
     starts = hidden.starts.cpu().gather(1, last.unsqueeze(1)).squeeze(1)
-    return Answered(is_right, hidden.n_tokens - starts, sizes(stream.states))
+    following = hidden.part(hidden.n_tokens, hidden.n_tokens + model.config.segment_length)
+    found = gammas(model, following, stream.states)
+    return Answered(is_right, hidden.n_tokens - starts, sizes(stream.states), found)
+
+
+@torch.no_grad()
+def gammas(
+    model: Any, segment: Int[Tensor, "batch tokens"], states: Sequence[Any]
+) -> Float[Tensor, "batch layers"]:
+    """γ of each layer (ARMT eq. 2), were this segment the next, whatever the rule.
+
+    That is the part of its keys that z lacks, in the mean of the memory tokens. Nothing is written.
+    """
+    if not isinstance(model, ARMT):
+        return torch.zeros(len(segment), 0)
+    config, found = model.config, []
+    hidden = model.with_memory_tokens(segment)
+    for weights, state in zip(model.unstacked(), states, strict=True):
+        hidden = read_memory(weights, hidden, state, config)
+        hidden = transformer_block(weights, hidden, config.n_heads)
+        memory_tokens = hidden[:, -config.n_memory_tokens :]
+        keys, _, _ = keys_values_strengths(weights, memory_tokens, config)
+        found.append(gamma(state.normaliser, keys, config.eps, config.clip_gamma).mean(dim=1))
+    return torch.stack(found, dim=1).float().cpu()
 
 
 def sizes(states: Sequence[Any]) -> Float[Tensor, "batch layers parts"]:

@@ -76,7 +76,7 @@ BABILONG: dict[str, Any] = {
 # with two.
 SEVERAL_FACTS: dict[str, Any] = {
     "tokens": [(n, n) for n in (64, 256, 1024, 4096, 4096, 4096)],
-    "steps": [4000, 1500, 1500, 1500, 600, 1200],
+    "steps": [4000, 1500, 800, 1500, 600, 1600],
     "until": [0.98] * 3 + [NEVER] * 3,
     "settings": [
         {"segment_length": 16, "auxiliary": True},
