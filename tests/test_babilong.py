@@ -309,10 +309,9 @@ def test_a_share_of_the_texts_is_cut_at_all_places_alike_and_the_others_are_shif
 @pytest.mark.parametrize(("share", "fewest", "most"), [(0, 0, 0.2), (0.5, 0.45, 0.7), (1, 1, 1)])
 def test_in_a_share_of_the_texts_a_border_cuts_what_is_asked_for(task, share, fewest, most):
     babilong, n_cut, which = Babilong(task=task, segment_length=64, cut_facts=share), 0, set()
-    rng, n_tokens = generator(), 320
-    batch = babilong.sample(200, n_tokens, rng)
-    seed = int(torch.randint(2**62, (), generator=generator()))
-    samples = babilong.draw_many(200, n_tokens - 64 if share else n_tokens, seed)
+    batch = babilong.sample(200, 320, generator())
+    seed = int(torch.randint(2**62, (), generator=generator()))  # with which it drew its stories
+    samples = babilong.draw_many(200, 256 if share else 320, seed)
     for text, sample in zip(batch.segments, samples, strict=True):
         tokens = text.flatten().tolist()
         places, begin = [], 0

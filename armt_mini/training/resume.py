@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from armt_mini.tasks.babilong import Babilong
 from armt_mini.training.checkpoints import (
     WEIGHTS,
     config_of,
@@ -74,7 +75,8 @@ def resume(
         for stage in about["training"]["stages"]:  # older files lack what came later
             stage.setdefault("settings", {})
         about["training"].setdefault("optimiser", "adamw")
-        about["task"] = {"auxiliary": False, "false_starts": 0.0, "cut_facts": 0.0} | about["task"]
+        if "split" in about["task"]:  # only BABILong has one
+            about["task"] = asdict(Babilong()) | about["task"]
     theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
     ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
     ours["dtype"] = dtypes(model.state_dict())
