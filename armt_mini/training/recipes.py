@@ -50,21 +50,22 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
     "value_std": 0.05, "memory_norm": True, "unit_features": True, "eps": 1e-3,
 }  # fmt: skip
 # In the last stages of BABILong a model learns to leave its memories alone where a text holds
-# nothing new, but not where a border cuts a fact, and at last to do with a higher threshold than it
-# learned that with. The last stage is long, for there the learning rate falls.
+# nothing new, and at last to do with a higher threshold than it learned that with.
 QUIET = {
-    "density": 1.0, "decoys": 0.05, "false_starts": 0.3, "cut_facts": 0.5,
+    "density": 1.0, "decoys": 0.05, "false_starts": 0.3,
     "write_cost": 0.003, "min_strength": 0.03,
 }  # fmt: skip
 # It begins with stories that stand alone and grows the text around them: where there is much text
 # from the start, a model never learns more than to guess a place that it has seen. Large samples
-# and a shared head leave all plateaus sooner (LOG.md).
+# and a shared head leave all plateaus sooner (LOG.md). Cut facts keep it from ignoring one that a
+# border cuts. The last stage is long, for there the learning rate falls.
 BABILONG: dict[str, Any] = {
     "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 10, 12, 12)],
     "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 400, 600, 1200],
     "until": [0.985] * 7 + [NEVER] * 3,
     "settings": [
-        {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {}, QUIET, {}, {"min_strength": 0.1},
+        {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {},
+        QUIET | {"cut_facts": 0.5}, {}, {"min_strength": 0.1},
     ],
     "batch_size": 256, "most_read": 2**17, "n_questions": 4, "warmup": 100, "final_lr": 0.05,
     "d_mlp": 512, "tied_head": True, "final_gain": 0.04,
@@ -72,11 +73,11 @@ BABILONG: dict[str, Any] = {
 # Where an answer follows from several facts, segments begin so short that those stand in several
 # of them, and attention alone cannot join them. All else that the same facts answer is asked as
 # well, of four people and twice of three things: with it the plateau is left four times sooner.
-# After it Muon gets further than AdamW (LOG.md). Then segments grow, with four facts in each, and
-# with two.
+# After it Muon gets further than AdamW, and at the end a model without cut facts (LOG.md). Then
+# segments grow, with four facts in each, and with two.
 SEVERAL_FACTS: dict[str, Any] = {
     "tokens": [(n, n) for n in (64, 256, 1024, 4096, 4096, 4096)],
-    "steps": [4000, 1500, 800, 1500, 600, 1600],
+    "steps": [4000, 1500, 1500, 1500, 1000, 800],
     "until": [0.98] * 3 + [NEVER] * 3,
     "settings": [
         {"segment_length": 16, "auxiliary": True},
