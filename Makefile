@@ -115,7 +115,8 @@ browser: book
 
 # ---- the book ----------------------------------------------------------------------------------
 
-CHAPTERS := $(wildcard book/chapters/*.ipynb)
+# The last ones take longest and begin first, so that none is left running alone.
+CHAPTERS := $(shell ls -r book/chapters/*.ipynb)
 EXECUTED := $(CHAPTERS:book/chapters/%=build/executed/%)
 PAGES    := $(shell find book -type f ! -path '*/.*')
 PACKAGE  := $(shell find armt_mini data -type f ! -name '*.pyc' ! -path '*/.*')
