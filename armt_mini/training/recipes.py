@@ -74,7 +74,8 @@ BABILONG: dict[str, Any] = {
 # of them, and attention alone cannot join them. All else that the same facts answer is asked as
 # well, of four people and twice of three things: with it the plateau is left four times sooner.
 # After it Muon gets further than AdamW, and at the end a model without cut facts (LOG.md). Then
-# segments grow, with four facts in each, and with two.
+# segments grow, with four facts in each, and with two. At the end qa2 is asked its own questions
+# alone, and gains by it; qa3 does not, and forgets what it is not asked.
 SEVERAL_FACTS: dict[str, Any] = {
     "tokens": [(n, n) for n in (64, 256, 1024, 4096, 4096, 4096)],
     "steps": [4000, 1500, 1500, 1500, 1000, 800],
@@ -89,8 +90,11 @@ SEVERAL_FACTS: dict[str, Any] = {
     ],
     "optimiser": "muon", "n_questions": 10, "n_layers": 6, "d_mlp": 256,
 }  # fmt: skip
+OWN_QUESTIONS_LAST: list[dict[str, Any]] = [
+    *SEVERAL_FACTS["settings"][:4], QUIET | {"auxiliary": False}, {"min_strength": 0.1},
+]  # fmt: skip
 OF_TASK: dict[str, dict[str, Any]] = {
-    "qa2": SEVERAL_FACTS,
+    "qa2": SEVERAL_FACTS | {"settings": OWN_QUESTIONS_LAST},
     "qa3": SEVERAL_FACTS,
     "qa4": {"n_questions": 8},
     "qa5": {"until": [0.97] * 7 + [NEVER] * 3},
