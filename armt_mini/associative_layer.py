@@ -76,7 +76,7 @@ def keys_values_strengths(
     dtype = torch.promote_types(m.dtype, torch.float32)
     keys = config.features(project(m, weights["memory_key_weight"]).to(dtype))
     values = project(m, weights["memory_value_weight"]).to(dtype)
-    strengths = config.strengths(linear(weights, "memory_strength", m).squeeze(-1)).to(dtype)
+    strengths = config.strengths(linear(weights, "memory_strength", m).squeeze(-1).to(dtype))
     return keys, values, strengths
 
 

@@ -54,7 +54,11 @@ def read_in_diagonals(
     step = compiled(associative_layer) if is_compiled else associative_layer
     layer: LayerStep = partial(step, config=model.config)
     if schedule == "captured":
-        states = recording_of(model, layer, states).read(full(), states, use_tokens)
+        of_model, batch = recordings_of(model), len(states[0].normaliser)
+        # Taken out while it plays: a reading within this one makes a recording of its own.
+        recording = of_model.pop(batch, None) or Recording(model, layer, states)
+        states = recording.read(full(), states, use_tokens)
+        of_model[batch] = recording
     else:
         entering = chain.from_iterable(
             model.with_memory_tokens(torch.stack(group)).unbind() for group in groups(full())
@@ -67,6 +71,8 @@ def read_in_diagonals(
 class Recording:
     """Graphs of one diagonal and of several, for so many texts. To make them takes a minute."""
 
+    @torch.inference_mode(False)  # what is made in that mode could be changed in it only
+    @torch.no_grad()
     def __init__(self, model: Any, layer: LayerStep, states: list[MemoryState]) -> None:
         weights, enter = dict(model.layers), model.with_memory_tokens
         self.state = MemoryState(*map(torch.stack, zip(*states, strict=True)))
@@ -129,24 +135,16 @@ def groups(diagonals: Iterator[Any]) -> Iterator[list[Any]]:
 RECORDINGS: WeakKeyDictionary[nn.Module, tuple[Any, dict[int, Recording]]] = WeakKeyDictionary()
 
 
-def recording_of(model: Any, layer: LayerStep, states: list[MemoryState]) -> Recording:
-    """The recording of a model for as many texts as the states: an earlier one, or a new one.
+def recordings_of(model: Any) -> dict[int, Recording]:
+    """The recordings of a model as it is, by number of texts.
 
-    It takes the weights from where they lie: they may change in place, not move. Raises ValueError
-    where nothing can be recorded.
+    They take the weights from where they lie: those may change in place, not move. Raises
+    ValueError where gradients are asked for.
     """
     if torch.is_grad_enabled():
-        raise ValueError(
-            "schedule: 'captured' has no gradients; call the model under torch.no_grad(), or use "
-            "'compiled'."
-        )
+        raise ValueError("schedule: 'captured' has no gradients; use torch.no_grad or 'compiled'.")
     places = [(parameter.data_ptr(), parameter.dtype) for parameter in model.parameters()]
-    recorded = model.config, places
+    recorded = model.config, places, torch.get_float32_matmul_precision()
     if model not in RECORDINGS or RECORDINGS[model][0] != recorded:
         RECORDINGS[model] = recorded, {}
-    of_model, batch = RECORDINGS[model][1], len(states[0].normaliser)
-    if batch not in of_model:
-        # What is made in inference mode could be changed in that mode only.
-        with torch.inference_mode(False), torch.no_grad():
-            of_model[batch] = Recording(model, layer, states)
-    return of_model[batch]
+    return RECORDINGS[model][1]

@@ -20,7 +20,7 @@ from armt_mini.shapes import Float
 
 def elu_plus_one(x: Float[Tensor, "*rest d"]) -> Float[Tensor, "*rest d"]:
     """φ(x) = elu(x) + 1, above zero everywhere: every two keys overlap (Katharopoulos 2020)."""
-    return F.elu(x) + 1
+    return F.relu(x) + x.clamp(max=0).exp()  # F.elu(x) + 1 is rounded to zero far below zero
 
 
 def relu(x: Float[Tensor, "*rest d"]) -> Float[Tensor, "*rest d"]:
@@ -50,7 +50,7 @@ def dpfp(x: Float[Tensor, "*rest d"], nu: int = 3) -> Float[Tensor, "*rest d_key
 
 
 def unit_length(features: Float[Tensor, "*rest d_key"]) -> Float[Tensor, "*rest d_key"]:
-    """φ/‖φ‖, so that every key weighs the same; zero features stay zero (not in the paper)."""
+    """φ/‖φ‖, so every key weighs the same; φ/1e-12 where that is shorter (not in the paper)."""
     return F.normalize(features, dim=-1)
 
 

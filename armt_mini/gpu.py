@@ -55,6 +55,5 @@ def check_gpu(schedule: str, device: torch.device) -> None:
     """Raise ValueError where nothing can be compiled or recorded."""
     if device.type != GRAPHS_ON:
         raise ValueError(
-            f"schedule: {schedule!r} needs an NVIDIA GPU, and the model is on {device.type}; use "
-            f"'sequential'."
+            f"schedule: {schedule!r} needs an NVIDIA GPU, got {device.type}; use 'sequential'."
         )

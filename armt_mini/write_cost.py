@@ -9,6 +9,9 @@ ten thousand. With a cost the loss is
 the sum over all that one text writes, as a mean over the texts. β is known deep inside, where a
 memory is written, and the loss is far from there. But the sum need not be carried to it. All that
 training sees of a loss is its gradient, and the gradient of cost · Σ β at each β is the cost.
+
+A memory on which no answer depends costs nothing: the last one of a text after which nothing is
+asked, say, or what the diagonal order computes in vain where a layer has no segment.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch import Tensor
 
 
 class WithCost(torch.autograd.Function):
-    """A tensor as it is, whose gradient is larger by a number."""
+    """Strengths as they are, whose gradient is larger by a number where it is not all zero."""
 
     @staticmethod
     def forward(x: Tensor, cost: float) -> Tensor:
@@ -34,8 +37,9 @@ class WithCost(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
-        """Add it."""
-        return gradient + ctx.cost, None
+        """Add it where the memory is read: a diagonal may compute cells without a segment too."""
+        is_read = gradient.any(dim=(-2, -1), keepdim=True)
+        return torch.where(is_read, gradient + ctx.cost, gradient), None
 
 
 def with_cost(strengths: Tensor, cost: float) -> Tensor:

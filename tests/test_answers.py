@@ -81,7 +81,9 @@ def test_bfloat16_reads_with_rounded_weights_and_keeps_the_others(lively, batch,
     assert logits.dtype == torch.float32
     for gradient, low_gradient in zip(gradients, low_gradients, strict=True):
         assert gradient.dtype == torch.float32
-        torch.testing.assert_close(gradient, low_gradient.float(), rtol=0.1, atol=0.01)
+        # Sums in parts are rounded otherwise, each to 8 bits.
+        away = (gradient - low_gradient.float()).abs().max()
+        assert away <= 0.02 * low_gradient.float().abs().max()
     for weight, unchanged in zip(model.parameters(), before, strict=True):
         assert torch.equal(weight, unchanged)
 

@@ -102,6 +102,16 @@ def test_a_memory_fades_when_it_is_written_and_is_read_before(layer, close, rule
     close(new, write_memory(weights, memory_tokens, less, config))
 
 
+@pytest.mark.dtypes("bfloat16")
+def test_strengths_near_one_are_told_apart_in_bfloat16_too(layer):
+    weights, hidden, _, config = layer()
+    weights["memory_strength_bias"] = torch.full_like(weights["memory_strength_bias"], 7.0)
+    weights["memory_strength_weight"] = torch.zeros_like(weights["memory_strength_weight"])
+    *_, strengths = keys_values_strengths(weights, hidden, config)
+    expected = torch.full_like(strengths, 7.0).sigmoid()  # 0.99909, which bfloat16 rounds to 1
+    torch.testing.assert_close(strengths, expected, rtol=1e-6, atol=0)
+
+
 def test_what_is_written_with_less_than_the_least_strength_is_not_written(layer, close):
     weights, hidden, state, config = layer(rule="deltanet")
     memory_tokens = hidden[:, -config.n_memory_tokens :]

@@ -78,6 +78,15 @@ def test_facts_stand_before_sentences_in_their_order_each_sentence_alike():
     assert counts.min() / counts.sum() > 0.6 / len(counts)
 
 
+def test_a_short_story_beside_a_long_one_is_spread_over_its_text_too():
+    long, n_tokens = [FACTS[1][0]] * 12, 3000
+    hidden = hide([FACTS[1], long] * 2000, n_tokens, SMALL, generator())
+    places = hidden.starts[::2, :2] / n_tokens
+    assert places.mean(0).tolist() == pytest.approx([1 / 3, 2 / 3], abs=0.02)  # of two in order
+    assert (hidden.starts[::2, 2:] == n_tokens).all()
+    assert hidden.starts[1::2].double().mean() / n_tokens == pytest.approx(0.5, abs=0.02)
+
+
 def test_a_place_a_billion_tokens_away_costs_nothing():
     hidden = hide(FACTS, 10**12, background("test"), generator())
     far = hidden.part(10**12 - 20, 10**12)

@@ -63,6 +63,36 @@ def test_compiled_and_sequential_agree_in_values_and_gradients(
 
 
 @pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float64")
+def test_a_text_may_be_read_while_another_is(lively, draw_tokens, close):
+    """As where one text is chosen by what a model has read of another."""
+    model, one, other = lively(**BOUNDED), draw_tokens(2, 40), draw_tokens(2, 20)
+
+    def blocks(schedule):
+        for block in one.split(10, dim=1):
+            yield block
+            model.memorise(other, schedule=schedule)
+
+    streams = []
+    for schedule in ("captured", "sequential"):
+        streams.append(am.Stream(model, 2, schedule))
+        with torch.no_grad():
+            streams[-1].read(blocks(schedule))
+    close(*(parts(stream.states) for stream in streams), rtol=1e-9)
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float32")
+def test_another_precision_of_products_is_another_recording(lively, draw_tokens):
+    model, known = lively(**BOUNDED), []
+    for is_rounded in (False, True):
+        with torch.no_grad(), gpu.tensor_float_32(is_rounded):
+            model.memorise(draw_tokens(1, 20), schedule="captured")
+        known.append(captured_schedule.RECORDINGS[model][1])
+    assert known[0] is not known[1]
+
+
+@pytest.mark.usefixtures("recordable")
 @pytest.mark.dtypes("float32")
 def test_states_that_were_handed_out_do_not_change(lively, draw_tokens):
     model = lively(**BOUNDED)
@@ -167,8 +197,9 @@ def test_a_recording_does_not_keep_its_model(device, monkeypatch):
         monkeypatch.setattr(gpu, "GRAPHS_ON", device)
     with torch.no_grad():
         layer = partial(associative_layer, config=model.config)
-        captured_schedule.recording_of(model, layer, model.empty_states(1))
+        recording = captured_schedule.Recording(model, layer, model.empty_states(1))
+        captured_schedule.recordings_of(model)[1] = recording
     gone = weakref.ref(model)
-    del model, layer
+    del model, layer, recording
     gc.collect()
     assert gone() is None

@@ -59,6 +59,15 @@ def test_elu_plus_one_and_relu_by_hand(numbers, close):
     close(am.relu(x), [0, 0, 3])
 
 
+@pytest.mark.dtypes("float32")
+def test_elu_plus_one_is_above_zero_far_below_zero(numbers):
+    x = numbers([-12, -17, -20, -60]).requires_grad_()
+    features = am.elu_plus_one(x)
+    features.sum().backward()
+    for found in (features, x.grad):
+        torch.testing.assert_close(found, x.detach().exp(), rtol=1e-6, atol=0)
+
+
 def test_unit_length_keeps_direction_and_leaves_zero_at_zero(draw, close):
     features = torch.cat([am.dpfp(draw(2, 5)), torch.zeros_like(am.dpfp(draw(1, 5)))])
     unit = am.unit_length(features)

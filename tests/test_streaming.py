@@ -1,5 +1,6 @@
 """A stream of blocks gives what one call with all tokens gives, also after a halt of any kind."""
 
+import gc
 import weakref
 
 import numpy as np
@@ -205,6 +206,47 @@ def test_an_error_in_the_model_leaves_the_stream_as_it_was(read_at_once, close):
     close(stream.found[14], one_call.logits[:, 14])
 
 
+@pytest.mark.dtypes("float32")
+def test_so_does_one_after_it(read_at_once, close, monkeypatch):
+    model, tokens, one_call = read_at_once()
+    stream = am.Stream(model, batch=2)
+
+    def failing(tensor):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "clone", failing)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            stream.read([tokens])
+    assert stream.n_read == 0
+    stream.read([tokens])
+    close(stream.finish().logits, one_call.logits[:, -3:])
+
+
+@pytest.mark.dtypes("float32")
+def test_an_error_in_the_blocks_is_raised_whatever_it_is_and_keeps_no_tensor(read_at_once):
+    class Nothing(Exception):
+        def __len__(self):
+            return 0  # so it counts as false
+
+    model, tokens, _ = read_at_once()
+
+    def blocks():
+        block = tokens[:, :13].clone()
+        kept.append(weakref.ref(block))
+        yield block
+        raise Nothing
+
+    kept, stream = [], am.Stream(model, batch=2)
+    gc.disable()
+    try:
+        with pytest.raises(Nothing):
+            stream.read(blocks())
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.dtypes("float32")
 @pytest.mark.parametrize(
@@ -280,6 +322,10 @@ def test_other_models_other_files_and_impossible_arguments_are_errors(lively, tm
         am.Stream(model, schedule="random")
     with pytest.raises(ValueError, match=r"^batch: expected at least 1, got 0"):
         am.Stream(model, batch=0)
+    with pytest.raises(TypeError, match=r"^batch: expected a int, got float"):
+        am.Stream(model, batch=1.5)
+    with pytest.raises(TypeError, match=r"^model: expected a SegmentRecurrence, got LayerAlone"):
+        am.Stream(am.from_pretrained("rewrite-layer-alone"))
     with pytest.raises(ValueError, match=r"^positions: expected at least 0, got -1"):
         am.Stream(model, positions=[-1])
     with pytest.raises(TypeError, match=r"^positions: expected a Integral, got float"):

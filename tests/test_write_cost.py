@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_diagonal_schedule import BOUNDED, read_on
 
 from armt_mini.configuration import MemoryConfig
 from armt_mini.write_cost import with_cost
@@ -29,6 +30,27 @@ def test_a_model_learns_to_write_less(lively, draw_tokens, schedule):
         biases.append(model.layers["memory_strength_bias"].grad)
         assert model.layers["memory_strength_weight"].grad.isfinite().all()
     assert (biases[1] > biases[0]).all(), "the bias of β falls faster in every layer"
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float64")
+@pytest.mark.parametrize("schedule", ["diagonal", "compiled"])
+@pytest.mark.parametrize("n_read", [10, 23])
+def test_a_write_costs_the_same_in_every_order(
+    lively, draw_tokens, close_gradients, schedule, n_read
+):
+    """Also where a diagonal computes cells without a segment, and with a short last segment."""
+    model, before = lively(write_cost=0.5, **BOUNDED), draw_tokens(2, 10)
+    tokens = draw_tokens(2, n_read)
+    found, expected = (read_on(model, order, before, tokens) for order in (schedule, "sequential"))
+    close_gradients(found[2], expected[2])
+
+
+def test_what_no_answer_depends_on_costs_nothing(draw):
+    x = draw(3, 2, 2).requires_grad_()
+    strengths = with_cost(x, 0.3)
+    (found,) = torch.autograd.grad(strengths[1].sum(), x)
+    assert found.count_nonzero((1, 2)).tolist() == [0, 4, 0]
 
 
 def test_a_cost_changes_nothing_but_gradients(lively, draw_tokens):

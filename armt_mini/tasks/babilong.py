@@ -150,7 +150,7 @@ def hide(
     offsets = sentences[first]
     n_gaps = sentences_before(offsets + room.unsqueeze(1) + 1) - first
     gaps = torch.rand(lengths.shape, generator=generator, dtype=torch.float64) * n_gaps
-    gaps = (gaps.long() + first).sort(1).values
+    gaps = (gaps.long() + first).where(lengths > 0, first + n_gaps).sort(1).values
     places = gaps // len(sentences) * period + sentences[gaps % len(sentences)] - offsets
     starts = places + lengths.cumsum(1) - lengths
     facts = pad_sequence([fact for row in rows for fact in row], True)

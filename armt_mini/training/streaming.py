@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from armt_mini.checks import check_at_least, check_one_of, check_tokens, check_type
+from armt_mini.checks import check_at_least, check_count, check_one_of, check_tokens, check_type
 from armt_mini.memory_state import MemoryState
-from armt_mini.segment_recurrence import Output
+from armt_mini.segment_recurrence import Output, SegmentRecurrence
 from armt_mini.training.checkpoints import describe_model, read_checkpoint, write_tensors
 from armt_mini.training.progress import interrupt_between_steps, progress_bar
 
@@ -39,7 +39,8 @@ class Stream:
         schedule: str = "sequential",
         positions: Sequence[int] = (),
     ) -> None:
-        check_at_least(1, batch=batch)
+        check_type("model", model, SegmentRecurrence)
+        check_count(batch=batch)
         check_one_of("schedule", schedule, model.schedules)
         for position in positions:
             check_type("positions", position, Integral)
@@ -69,16 +70,17 @@ class Stream:
         progress: show a bar; n_tokens: in all blocks, if known, for the time that is left. Ctrl-C,
         an error in the blocks and one that they raise end the reading between two segments: what
         came before is read, and the stream can go on or be saved. After any other error, and after
-        a second Ctrl-C, it is as it was before the call: give it the same blocks again. Raises
-        ValueError or TypeError for a block that does not fit.
+        a second Ctrl-C while the model computes, it is as it was before the call: give it the same
+        blocks again. `n_read` and `unfinished` say which. Raises ValueError or TypeError for a
+        block that does not fit.
         """
-        config, found, failure = self.model.config, {}, None
+        config, found, failures = self.model.config, {}, []
         start, rest, last = self.n_read, self.unfinished, self.last
         batch, length, vocab_size = len(rest), config.segment_length, config.vocab_size
         n_segments = None if n_tokens is None else (rest.shape[1] + n_tokens) // length
 
         def segments() -> Iterator[Tensor]:
-            nonlocal rest, failure
+            nonlocal rest
             try:
                 for block in chain([rest[:, :0]], blocks):  # an interruption may leave segments
                     check_type("block", block, Tensor)
@@ -94,8 +96,8 @@ class Stream:
                 if is_end and rest.shape[1]:
                     segment, rest = rest, rest[:, :0]
                     yield segment
-            except BaseException as error:  # raised again when all that has begun is finished
-                failure = error
+            except (Exception, KeyboardInterrupt) as error:  # raised again when all is finished
+                failures.append(error)
 
         def use(hidden: Tensor) -> None:
             nonlocal start, last
@@ -109,12 +111,12 @@ class Stream:
             interrupt_between_steps() as is_interrupted,
             progress_bar(progress, 0, n_segments, "reading", "tokens", length) as show,
         ):
-            self.states = self.model.read_segments(segments(), self.states, use, self.schedule)
+            states = self.model.read_segments(segments(), self.states, use, self.schedule)
             # Copies: what they are cut from would be kept, or overwritten.
             self.n_read, self.unfinished, self.last = start, rest.clone(), last.clone()
-            self.found |= found
-            if failure or is_interrupted():
-                raise failure or KeyboardInterrupt
+            self.states, self.found = states, self.found | found
+            if failures or is_interrupted():
+                raise failures.pop() if failures else KeyboardInterrupt
 
     @torch.no_grad()
     def finish(self) -> Output:
@@ -158,8 +160,7 @@ class Stream:
         ]
         stream.unfinished, stream.last = tensors["unfinished"], tensors["last"]
         stream.n_read = about["n_read"]
-        asked = (position for position in stream.positions if position < stream.n_read)
-        stream.found = {position: tensors[f"found.{position}"] for position in asked}
+        stream.found = {p: tensors[f"found.{p}"] for p in stream.positions if p < stream.n_read}
         return stream
 
 
