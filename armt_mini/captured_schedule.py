@@ -131,7 +131,8 @@ def groups(diagonals: Iterator[Any]) -> Iterator[list[Any]]:
         yield from [group] if len(group) == DIAGONALS else [[diagonal] for diagonal in group]
 
 
-# Of each model: its configuration, where its weights lie, and a recording for each number of texts.
+# Of each model: its configuration, where its weights lie and how exact products are, and with these
+# a recording for each number of texts.
 RECORDINGS: WeakKeyDictionary[nn.Module, tuple[Any, dict[int, Recording]]] = WeakKeyDictionary()
 
 

@@ -45,8 +45,9 @@ def read_diagonally(
             break  # there was no segment at all
         first, last = min(waiting), max(waiting) + 1  # segments follow one another without a gap
         layers = range(n_layers) if whole else range(first, last)
-        empty = torch.zeros_like(waiting[first])
-        entering = [waiting.get(i, empty) for i in layers]
+        entering = [
+            waiting[i] if i in waiting else torch.zeros_like(waiting[first]) for i in layers
+        ]
         some, state = weights, stacked
         if len(layers) < n_layers:  # slices of all would add steps to the gradient
             some = {name: weight[first:last] for name, weight in weights.items()}
