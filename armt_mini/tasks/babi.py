@@ -127,6 +127,7 @@ class World:
     got: dict[str, int] = field(default_factory=dict)  # of everything's latest get
     left: dict[str, Supports] = field(default_factory=dict)  # its latest drop, the move before it
     been: dict[str, list[tuple[str, Supports]]] = field(default_factory=dict)  # where, in turn
+    gifts: dict[int, Action] = field(default_factory=dict)  # that were told, by their facts
 
     @classmethod
     def of(cls, random: Random, dialect: Dialect, people: tuple[str, ...] = tuple(PEOPLE)) -> World:
@@ -173,6 +174,7 @@ class World:
         if kind == "move":
             self.facts.append(f"{who} {choose(dialect.moves)} the {what}.")
         elif kind == "give":
+            self.gifts[len(self.facts)] = action
             self.facts.append(fill(choose(dialect.gives), who, what, others[0]))
         else:
             verbs = dialect.gets if kind == "get" else dialect.drops
@@ -321,7 +323,8 @@ def who_gave_what(random: Random, dialect: Dialect) -> Story:
     """qa5: moves, gets and gifts; asked is about the latest gift.
 
     Up to five facts come between. In the generator's dialect they are told but do not happen, so
-    that later facts may contradict them.
+    that later facts may contradict them. Questions about all other gifts that were told are
+    auxiliary.
     """
     world, moments, since = World.of(random, dialect, dialect.givers), [], 0
     kinds: list[tuple[str, ...]] = [("move",), ("get",), ("give",)]
@@ -336,16 +339,28 @@ def who_gave_what(random: Random, dialect: Dialect) -> Story:
             while changes_the_answer(extra := world.draw(kinds), who, thing, to):
                 pass
             (world.tell if dialect.tells_what_did_not_happen else world.perform)(extra)
-        answers = {"P": who, "O": thing, "Q": to}
         forms, weights = zip(*dialect.about_a_gift.items(), strict=True)
-        first = random.choices(forms, [weight for _, weight in weights])[0]
-        questions = tuple(
-            Question(fill(form, who, thing, to), answers[dialect.about_a_gift[form][0]], (gift,))
-            for form in sorted(forms, key=lambda form, first=first: form != first)
+        first = fill(random.choices(forms, [weight for _, weight in weights])[0], who, thing, to)
+        known = about_gifts(world)
+        asked = sorted(
+            (question for question in known if question.supports == (gift,)),
+            key=lambda question, first=first: question.text != first,
         )
-        moments.append(Moment(len(world.facts), questions))
+        others = [question for question in known if question not in asked]
+        moments.append(Moment(len(world.facts), tuple(asked), shuffled(random, others)))
         since = 0
     return Story(tuple(world.facts), tuple(moments))
+
+
+def about_gifts(world: World) -> list[Question]:
+    """All that is asked of gifts. Where a question could mean several, it means the latest."""
+    latest = {}
+    for fact, (_, who, thing, to) in world.gifts.items():
+        answers = {"P": who, "O": thing, "Q": to}
+        for form, (part, _) in world.dialect.about_a_gift.items():
+            text = fill(form, who, thing, to)
+            latest[text] = Question(text, answers[part], (fact,))
+    return [*latest.values()]
 
 
 def changes_the_answer(action: Action, who: str, thing: str, to: str) -> bool:
