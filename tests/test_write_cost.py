@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from test_captured_schedule import COMPILER_SAYS
 from test_diagonal_schedule import BOUNDED, read_on
 
 from armt_mini.configuration import MemoryConfig
 from armt_mini.write_cost import with_cost
+
+pytestmark = COMPILER_SAYS
 
 
 def test_the_gradient_is_that_of_a_loss_with_the_cost_of_all_writes(draw, close):

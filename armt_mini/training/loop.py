@@ -262,6 +262,7 @@ def train(
                     collate_fn=tuple,
                     num_workers=drawers,
                     prefetch_factor=1 if drawers else None,  # texts are large, /dev/shm may not be
+                    pin_memory=device.type == "cuda",  # copied to the GPU from there at once
                     generator=generator,  # not PyTorch's own, which stays as it is
                 ):
                     step(gradients, drawn, config, optimisers, history, index, task.unit, workers)
