@@ -482,7 +482,7 @@ PLANTED_ERRORS = [
     PlantedError(
         "engine: gelu in its exact form",
         "widgets/engine.js",
-        "1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))",
+        "1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x))",
         # Abramowitz and Stegun 7.1.28, right to seven digits
         "1 + Math.sign(x) * (1 - [430638e-10, 2765672e-10, 1520143e-10, 92705272e-10,"
         " 422820123e-10, 705230784e-10, 1].reduce((s, c) => (s * Math.abs(x)) / Math.SQRT2 + c)"
@@ -492,10 +492,9 @@ PLANTED_ERRORS = [
     PlantedError(
         "engine: attention looks one token ahead",
         "widgets/engine.js",
-        "      const scores = new Float64Array(token + 1);\n"
-        "      for (let other = 0; other <= token; other++) {\n",
-        "      const scores = new Float64Array(Math.min(token + 2, x.length));\n"
-        "      for (let other = 0; other < scores.length; other++) {\n",
+        "    const scores = new Float64Array(token + 1);\n",
+        "    token = Math.min(token + 1, x.length - 1);\n"
+        "    const scores = new Float64Array(token + 1);\n",
         ENGINE_MODEL,
     ),
     PlantedError(
@@ -505,7 +504,7 @@ PLANTED_ERRORS = [
     ),
     PlantedError(
         "engine: a norm leaves out its shift",
-        "widgets/engine.js", " * scale.data[i] + shift.data[i]", " * scale.data[i]",
+        "widgets/engine.js", " * scale[i] + shift[i]", " * scale[i]",
         ENGINE_MODEL,
     ),
     PlantedError(

@@ -64,7 +64,9 @@ export function dpfp(x, nu = 3) {
  */
 export function unitLength(features) {
   const length = Math.max(Math.sqrt(innerProduct(features, features)), 1e-12);
-  return features.map((entry) => entry / length);
+  const scaled = new Float64Array(features.length);
+  for (let i = 0; i < scaled.length; i++) scaled[i] = features[i] / length;
+  return scaled;
 }
 
 /**
@@ -274,22 +276,20 @@ function causalAttention(weights, x, nHeads) {
   const dHead = dModel / nHeads;
   // (3·dModel) of every token: all heads of its query, then of its key, then of its value
   const mixed = x.map((token) => linearMap(weights, "attention_in", token));
-  const headOf = (token, part, head) => {
-    const start = part * dModel + head * dHead;
-    return mixed[token].subarray(start, start + dHead);
-  };
-  return x.map((_, token) => {
+  return mixed.map((own, token) => {
     const attended = new Float64Array(dModel);
-    for (let head = 0; head < nHeads; head++) {
-      const query = headOf(token, 0, head);
-      const scores = new Float64Array(token + 1);
+    const scores = new Float64Array(token + 1);
+    for (let start = 0; start < dModel; start += dHead) {
+      const end = start + dHead;
       for (let other = 0; other <= token; other++) {
-        scores[other] = innerProduct(query, headOf(other, 1, head)) / Math.sqrt(dHead);
+        let score = 0;
+        for (let i = start; i < end; i++) score += own[i] * mixed[other][dModel + i];
+        scores[other] = score / Math.sqrt(dHead);
       }
-      softmaxOf(scores).forEach((share, other) => {
-        const value = headOf(other, 2, head);
-        for (let i = 0; i < dHead; i++) attended[head * dHead + i] += share * value[i];
-      });
+      const shares = softmaxOf(scores);
+      for (let other = 0; other <= token; other++) {
+        for (let i = start; i < end; i++) attended[i] += shares[other] * mixed[other][2 * dModel + i];
+      }
     }
     return linearMap(weights, "attention_out", attended);
   });
@@ -297,11 +297,13 @@ function causalAttention(weights, x, nHeads) {
 
 /** Two linear maps with GELU (in its tanh form) between them. */
 function geluMlp(weights, x) {
-  return linearMap(weights, "mlp_out", linearMap(weights, "mlp_in", x).map(geluTanh));
+  const inner = linearMap(weights, "mlp_in", x);
+  for (let i = 0; i < inner.length; i++) inner[i] = geluTanh(inner[i]);
+  return linearMap(weights, "mlp_out", inner);
 }
 
 function geluTanh(x) {
-  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
+  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
 }
 
 /**
@@ -310,27 +312,39 @@ function geluTanh(x) {
  * @returns {Float64Array} (n)
  */
 export function softmaxOf(scores) {
-  const largest = Math.max(...scores);
-  const powers = scores.map((score) => Math.exp(score - largest));
-  const total = powers.reduce((sum, power) => sum + power, 0);
-  return powers.map((power) => power / total);
+  let [largest, total] = [-Infinity, 0];
+  for (let i = 0; i < scores.length; i++) largest = Math.max(largest, scores[i]);
+  const shares = new Float64Array(scores.length);
+  for (let i = 0; i < shares.length; i++) {
+    shares[i] = Math.exp(scores[i] - largest);
+    total += shares[i];
+  }
+  for (let i = 0; i < shares.length; i++) shares[i] /= total;
+  return shares;
 }
 
 /** LayerNorm with its learned scale and shift, both (dModel). */
-function learnedNorm(x, scale, shift) {
-  return layerNorm(x).map((entry, i) => entry * scale.data[i] + shift.data[i]);
+function learnedNorm(x, { data: scale }, { data: shift }) {
+  const normed = layerNorm(x);
+  for (let i = 0; i < normed.length; i++) normed[i] = normed[i] * scale[i] + shift[i];
+  return normed;
 }
 
 /** LayerNorm without parameters: mean zero and variance one. */
 function layerNorm(x) {
-  const mean = x.reduce((sum, entry) => sum + entry, 0) / x.length;
-  const variance = x.reduce((sum, entry) => sum + (entry - mean) ** 2, 0) / x.length;
-  const deviation = Math.sqrt(variance + 1e-5); // PyTorch's default
-  return x.map((entry) => (entry - mean) / deviation);
+  let [sum, squares] = [0, 0];
+  for (let i = 0; i < x.length; i++) sum += x[i];
+  const mean = sum / x.length;
+  for (let i = 0; i < x.length; i++) squares += (x[i] - mean) ** 2;
+  const deviation = Math.sqrt(squares / x.length + 1e-5); // PyTorch's default
+  const normed = new Float64Array(x.length);
+  for (let i = 0; i < x.length; i++) normed[i] = (x[i] - mean) / deviation;
+  return normed;
 }
 
 function linearMap(weights, name, x) {
-  return vectorSum(vectorTimesMatrix(x, weights[`${name}_weight`]), weights[`${name}_bias`].data);
+  const bias = weights[`${name}_bias`].data;
+  return vectorTimesMatrix(x, weights[`${name}_weight`], bias.slice());
 }
 
 // ---- associative_layer: read the memory, run the block, write the memory ------------------------
@@ -656,9 +670,8 @@ export function loadModel(bytes) {
 
 // ---- what all of it needs -----------------------------------------------------------------------
 
-/** x W: (rows) -> (columns). weight: (rows, columns). */
-function vectorTimesMatrix(x, { shape: [rows, columns], data }) {
-  const y = new Float64Array(columns);
+/** x W, added to y: (rows) -> (columns). weight: (rows, columns). */
+function vectorTimesMatrix(x, { shape: [rows, columns], data }, y = new Float64Array(columns)) {
   let i = 0;
   for (; i + 4 <= rows; i += 4) {
     // Four rows at a time: y is read and written a quarter as often.
