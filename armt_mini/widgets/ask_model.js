@@ -1,7 +1,7 @@
 /** Ask a model: trained models read pairs one by one, and are asked for keys. */
 
 import { emptyState, loadModel, softmaxOf } from "./engine.js";
-import { Panel, chart, element, heatmap, uniforms } from "./parts.js";
+import { Panel, chart, element, heatmap, reachOf, uniforms } from "./parts.js";
 
 const N_DIGITS = 16;
 const [SEPARATOR, QUERY, END] = [16, 17, 18];
@@ -198,10 +198,7 @@ export default {
       const words = pairs.slice(0, n_read).map(([key, value]) => `${key}:${value}`);
       text.textContent = n_read ? `Read: ${n_read > 12 ? "… " : ""}${words.slice(-12).join(" ")}` : "Nothing read yet.";
       const states = readers.map((reader) => reader.statesAfter(n_read));
-      const limitOf = (part, layer) =>
-        Math.max(
-          ...states.map((all) => (all[layer]?.[part] ?? []).reduce((most, x) => Math.max(most, Math.abs(x)), 0)),
-        );
+      const limitOf = (part, layer) => Math.max(...states.map((all) => reachOf(all[layer]?.[part] ?? [])));
       places.forEach(({ model: i, layer }, place) => {
         const { associations, normaliser, dKey, dValue } = states[i][layer];
         matrices[place].draw(associations, dKey, dValue, limitOf("associations", layer));

@@ -200,6 +200,13 @@ function styleColour(at, name) {
   return [1, 3, 5].map((start) => parseInt(hex.slice(start, start + 2), 16));
 }
 
+/** How far the entries reach from zero. */
+export function reachOf(values) {
+  let reach = 0;
+  for (let i = 0; i < values.length; i++) reach = Math.max(reach, Math.abs(values[i]));
+  return reach;
+}
+
 /** A matrix in colours: negative, zero, positive. */
 export function heatmap(title) {
   const canvas = element("canvas", { role: "img" });
@@ -212,7 +219,7 @@ export function heatmap(title) {
     element: figure,
     caption,
     /** values: rows · columns numbers, row by row. limit: what gets the full colour. */
-    draw(values, rows, columns, limit = values.reduce((most, x) => Math.max(most, Math.abs(x)), 0)) {
+    draw(values, rows, columns, limit = reachOf(values)) {
       const [negative, zero, positive] = ["--armt-negative", "--armt-zero", "--armt-positive"].map(
         (name) => styleColour(figure, name),
       );
@@ -221,11 +228,12 @@ export function heatmap(title) {
       canvas.style.aspectRatio = `${columns} / ${rows}`;
       canvas.style.minHeight = `${14 * Math.min(rows, 2)}px`; // a long row stays visible
       const image = new ImageData(columns, rows);
+      const pixels = image.data;
       for (let i = 0; i < values.length; i++) {
         const share = limit ? Math.min(1, Math.abs(values[i]) / limit) : 0;
         const full = values[i] < 0 ? negative : positive;
-        for (let c = 0; c < 3; c++) image.data[4 * i + c] = zero[c] + share * (full[c] - zero[c]);
-        image.data[4 * i + 3] = 255;
+        for (let c = 0; c < 3; c++) pixels[4 * i + c] = zero[c] + share * (full[c] - zero[c]);
+        pixels[4 * i + 3] = 255;
       }
       canvas.getContext("2d").putImageData(image, 0, 0);
       least.textContent = readable(-limit);

@@ -1,7 +1,7 @@
 /** Rewrite lab: the same key written segment after segment, with γ on and off side by side. */
 
 import { emptyState, gamma, innerProduct, read, write } from "./engine.js";
-import { Panel, chart, element, heatmap, readable } from "./parts.js";
+import { Panel, chart, element, heatmap, reachOf, readable } from "./parts.js";
 
 const VALUES = [[10, 0], [0, 10], [6, 6], [-8, 4]].map((entries) => Float64Array.from(entries));
 const RULES = { "γ on": "gamma", "γ off": "delta" };
@@ -111,8 +111,7 @@ export default {
       const { n_segments } = settings;
       const { stored, memories } = experiment(settings, n_most);
       const now = memories.map(({ after }) => after[n_segments]);
-      const largest = (part) =>
-        now.reduce((most, { state }) => Math.max(most, ...state[part].map(Math.abs)), 0);
+      const largest = (part) => Math.max(...now.map(({ state }) => reachOf(state[part])));
       now.forEach(({ state, overlap, counted, recalled }, i) => {
         matrices[i].draw(state.associations, 4, 2, largest("associations"));
         normalisers[i].draw(state.normaliser, 1, 4, largest("normaliser"));
