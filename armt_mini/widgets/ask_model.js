@@ -1,10 +1,11 @@
 /** Ask a model: trained models read pairs one by one, and are asked for keys. */
 
-import { emptyState, loadModel, softmaxOf } from "./engine.js";
+import { loadModel, softmaxOf } from "./engine.js";
 import { Panel, chart, element, heatmap, reachOf, uniforms } from "./parts.js";
 
 const N_DIGITS = 16;
 const [SEPARATOR, QUERY, END] = [16, 17, 18];
+const PAUSE = 250; // milliseconds since the reader last moved something
 const STYLES = ["armt-measured", "armt-other"];
 
 /** "3:7, 11:2" -> [[3, 7], [11, 2]], and the first word that is no pair. */
@@ -51,9 +52,7 @@ class Reader {
       const states = this.model.memorise([key, SEPARATOR, value, END], this.states.at(-1));
       this.states.push(states);
     }
-    return this.states[n].map((state, layer) =>
-      layer === this.erased - 1 ? emptyState(state.dKey, state.dValue) : state,
-    );
+    return this.states[n].map((state, layer) => (layer === this.erased - 1 ? this.states[0][layer] : state));
   }
 
   /** Logits for every key after n pairs. */
@@ -152,7 +151,11 @@ export default {
     });
 
     let known, readers, filling;
-    /** Answers for the curve, a few milliseconds at a time, from the start of the text on. */
+    let pause = 0; // before the curve goes on: none until something was moved
+    /**
+     * Answers for the curve, a few milliseconds at a time, from the start of the text on. It waits
+     * while the reader moves something, which comes first.
+     */
     const fill = () => {
       const end = performance.now() + 8;
       const last = Math.min(n_most, readers[0].pairs.length);
@@ -186,11 +189,7 @@ export default {
       const pairs = own.length ? own.slice(0, n_most) : drawnPairs(model.get("seed"), n_most);
       if (known !== `${pairs}`) readers = models.map((one) => new Reader(one.model, pairs));
       const erased = model.get("erased");
-      if (known !== `${pairs}` || readers[0].erased !== erased) {
-        for (const reader of readers) reader.erase(erased);
-        clearTimeout(filling);
-        filling = setTimeout(fill);
-      }
+      for (const reader of readers) reader.erase(erased);
       known = `${pairs}`;
 
       const n_read = Math.min(model.get("n_read"), pairs.length);
@@ -231,6 +230,9 @@ export default {
           `${answers.map((of, i) => `${largest(of[asked])} (${models[i].name})`).join(", ")}.`
         : "Nothing is read yet.";
       drawCurve();
+      clearTimeout(filling);
+      filling = setTimeout(fill, pause);
+      pause = PAUSE;
     });
     return () => {
       clearTimeout(filling);
