@@ -96,18 +96,24 @@ def test_typed_pairs_are_read_one_by_one_and_a_slip_among_them_is_left_out(open_
         assert_answers(widget, LABS["pocket"](n_read=8))
 
 
-def test_the_curve_is_drawn_to_its_end_in_idle_time(open_page):
+CURVE_HAS_200_PLACES = """() => {
+    const line = [...layers.querySelectorAll(".armt-chart > svg path.armt-other")].at(-1);
+    return line.getAttribute("d").split("L").length === 200;
+}"""
+
+
+def test_the_curve_is_drawn_to_its_end_in_idle_time_and_again_for_other_pairs(open_page):
     with open_page(PAGE) as page:
         widget = widget_of(page, "layers")
         widget.evaluate("(widget) => (window.layers = widget)")
-        page.wait_for_function("""() => {
-            const line = [...layers.querySelectorAll(".armt-chart > svg path.armt-other")].at(-1);
-            return line.getAttribute("d").split("L").length === 200;
-        }""")
-        curves = Chart(widget, "Right answers over the text")
-        for label, style in {"γ on": "armt-measured", "γ off": "armt-other"}.items():
-            n_read, shares = curves.line(style).T
-            assert n_read == pytest.approx(np.arange(1, 201))
-            for n in (1, 30, 120, 200):
-                lab = LABS["layers"](n_read=n)
-                assert shares[n - 1] == pytest.approx(lab.n_right()[label] / len(lab.stored()))
+        for seed in (0, 1):
+            page.wait_for_function(CURVE_HAS_200_PLACES)
+            curves = Chart(widget, "Right answers over the text")
+            for label, style in {"γ on": "armt-measured", "γ off": "armt-other"}.items():
+                n_read, shares = curves.line(style).T
+                assert n_read == pytest.approx(np.arange(1, 201))
+                for n in (1, 30, 120, 200):
+                    lab = LABS["layers"](n_read=n, seed=seed)
+                    assert shares[n - 1] == pytest.approx(lab.n_right()[label] / len(lab.stored()))
+            widget.get_by_role("button", name="Other pairs").click()
+            frame(page)
