@@ -14,7 +14,15 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-ON_PATH = ("google-chrome", "google-chrome-stable", "chromium", "chromium-browser", "chrome")
+# The first is the same without windows, and draws nothing but pages: the tests take a tenth less.
+ON_PATH = (
+    "chromium-headless-shell",
+    "google-chrome",
+    "google-chrome-stable",
+    "chromium",
+    "chromium-browser",
+    "chrome",
+)
 ON_MACOS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -49,8 +57,9 @@ def installing_commands() -> tuple[list[list[str]], list[list[str]]]:
     if "ubuntu" in linux_names():  # whose package chromium only points to the snap store
         return [[*PLAYWRIGHT, "install-deps", "chromium"]], [[*PLAYWRIGHT, "install", "chromium"]]
     if "debian" in linux_names():
-        install = "apt-get install --yes --no-install-recommends chromium fonts-liberation"
-        return [["apt-get", "update"], install.split()], []
+        install = "apt-get install --yes --no-install-recommends"
+        packages = "chromium-headless-shell fonts-liberation"
+        return [["apt-get", "update"], [*install.split(), *packages.split()]], []
     return [], []
 
 
