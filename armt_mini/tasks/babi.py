@@ -127,7 +127,7 @@ class World:
     got: dict[str, int] = field(default_factory=dict)  # of everything's latest get
     left: dict[str, Supports] = field(default_factory=dict)  # its latest drop, the move before it
     been: dict[str, list[tuple[str, Supports]]] = field(default_factory=dict)  # where, in turn
-    gifts: dict[int, Action] = field(default_factory=dict)  # that were told, by their facts
+    about_gifts: dict[str, Question] = field(default_factory=dict)  # all that can be asked of them
 
     @classmethod
     def of(cls, random: Random, dialect: Dialect, people: tuple[str, ...] = tuple(PEOPLE)) -> World:
@@ -174,7 +174,10 @@ class World:
         if kind == "move":
             self.facts.append(f"{who} {choose(dialect.moves)} the {what}.")
         elif kind == "give":
-            self.gifts[len(self.facts)] = action
+            answers = {"P": who, "O": what, "Q": others[0]}
+            for form, (part, _) in dialect.about_a_gift.items():
+                text = fill(form, who, what, others[0])  # of several gifts, it means the latest
+                self.about_gifts[text] = Question(text, answers[part], (len(self.facts),))
             self.facts.append(fill(choose(dialect.gives), who, what, others[0]))
         else:
             verbs = dialect.gets if kind == "get" else dialect.drops
@@ -341,26 +344,13 @@ def who_gave_what(random: Random, dialect: Dialect) -> Story:
             (world.tell if dialect.tells_what_did_not_happen else world.perform)(extra)
         forms, weights = zip(*dialect.about_a_gift.items(), strict=True)
         first = fill(random.choices(forms, [weight for _, weight in weights])[0], who, thing, to)
-        known = about_gifts(world)
-        asked = sorted(
-            (question for question in known if question.supports == (gift,)),
-            key=lambda question, first=first: question.text != first,
-        )
-        others = [question for question in known if question not in asked]
+        asked, others = [], []
+        for question in world.about_gifts.values():
+            (asked if question.supports == (gift,) else others).append(question)
+        asked.sort(key=lambda question, first=first: question.text != first)
         moments.append(Moment(len(world.facts), tuple(asked), shuffled(random, others)))
         since = 0
     return Story(tuple(world.facts), tuple(moments))
-
-
-def about_gifts(world: World) -> list[Question]:
-    """All that is asked of gifts. Where a question could mean several, it means the latest."""
-    latest = {}
-    for fact, (_, who, thing, to) in world.gifts.items():
-        answers = {"P": who, "O": thing, "Q": to}
-        for form, (part, _) in world.dialect.about_a_gift.items():
-            text = fill(form, who, thing, to)
-            latest[text] = Question(text, answers[part], (fact,))
-    return [*latest.values()]
 
 
 def changes_the_answer(action: Action, who: str, thing: str, to: str) -> bool:

@@ -57,9 +57,10 @@ def installing_commands() -> tuple[list[list[str]], list[list[str]]]:
     if "ubuntu" in linux_names():  # whose package chromium only points to the snap store
         return [[*PLAYWRIGHT, "install-deps", "chromium"]], [[*PLAYWRIGHT, "install", "chromium"]]
     if "debian" in linux_names():
-        install = "apt-get install --yes --no-install-recommends"
-        packages = "chromium-headless-shell fonts-liberation"
-        return [["apt-get", "update"], [*install.split(), *packages.split()]], []
+        install = (
+            "apt-get install --yes --no-install-recommends chromium-headless-shell fonts-liberation"
+        )
+        return [["apt-get", "update"], install.split()], []
     return [], []
 
 
