@@ -22,7 +22,7 @@ def graph_of(work: Callable[[], Any], pool: Any = None) -> tuple[Callable[[], No
         work()  # whatever happens once happens now
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool):
+    with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):
         results = work()
     return graph.replay, results
 
