@@ -4,6 +4,7 @@ Graphs need an NVIDIA GPU. Without one, the tests run what would be in the graph
 """
 
 import gc
+import threading
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ COMPILER_SAYS = [
         "TensorFloat32 tensor cores:UserWarning",
         r"\s*Online softmax:UserWarning",
         "The .grad attribute of a Tensor that is not a leaf:UserWarning",
+        ".*Function'> should not be instantiated:DeprecationWarning",
     )
 ]
 pytestmark = COMPILER_SAYS
@@ -185,6 +187,27 @@ def test_where_nothing_can_be_recorded_an_error_says_why(lively, draw_tokens, de
     else:
         with pytest.raises(ValueError, match=r"^schedule: 'captured' has no gradients"):
             model(tokens, schedule="captured")
+
+
+@pytest.mark.usefixtures("recordable")
+def test_another_thread_may_pin_memory_while_a_graph_is_recorded(device):
+    """As the one does that draws samples for a training."""
+    number, pinned = torch.zeros(1, device=device), []
+
+    def pin() -> None:
+        pinned.append(torch.ones(2**20, pin_memory=device == "cuda"))
+
+    def work() -> tuple[torch.Tensor, ...]:
+        thread = threading.Thread(target=pin)
+        thread.start()
+        thread.join()
+        return (number + 1,)
+
+    play, (result,) = captured_schedule.graph_of(work)
+    number.fill_(3)
+    play()
+    assert result.item() == 4
+    assert len(pinned) > 1
 
 
 @pytest.mark.dtypes("float32")

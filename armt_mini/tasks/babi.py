@@ -257,6 +257,14 @@ def about_people(world: World) -> list[Question]:
     ]
 
 
+def about_getters(world: World) -> list[Question]:
+    """Who got each thing last, of which that has been told."""
+    return [
+        Question(f"Who got the {thing} last?", world.facts[fact].split()[0], (fact,))
+        for thing, fact in world.got.items()
+    ]
+
+
 def about_places(world: World, with_what_lies: bool) -> list[Question]:
     """Where each thing is, of which that has been told: held, or left too."""
     found = world.known()
@@ -295,9 +303,8 @@ def things_carried_about(
             world.perform(world.draw([("move",), ("get", "drop"), ("get", "drop")]))
             since += 1
             if since >= GAP and random.random() < 0.5 and (possible := ask(world)):
-                known = (
-                    about_people(world) + about_places(world, True) + about_earlier_places(world)
-                )
+                known = about_people(world) + about_getters(world)
+                known += about_places(world, True) + about_earlier_places(world)
                 others = tuple(question for question in known if question not in possible)
                 moments.append(Moment(len(world.facts), shuffled(random, possible), others))
                 fits, since = len(moments[-1].questions[0].supports) == n_supports, 0
