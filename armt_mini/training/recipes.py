@@ -52,7 +52,7 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
 # In the last stages of BABILong a model learns to leave its memories alone where a text holds
 # nothing new, and at last to do with a higher threshold than it learned that with.
 QUIET = {
-    "density": 1.0, "decoys": 0.05, "false_starts": 0.3,
+    "density": 1.0, "decoys": 0.05, "false_starts": 0.4,
     "write_cost": 0.003, "min_strength": 0.03,
 }  # fmt: skip
 # It begins with stories that stand alone and grows the text around them: where there is much text
