@@ -1,6 +1,5 @@
 """Hidden stories: every token against a text that is put together by hand; samples; errors."""
 
-from collections import Counter
 from itertools import pairwise
 from random import Random
 
@@ -238,10 +237,9 @@ def test_decoys_change_a_sample_but_not_its_facts():
 
 
 @pytest.mark.parametrize("length", [2, 16])
-def test_a_false_start_is_a_few_words_of_a_fact_and_changes_no_real_one(length):
+def test_a_false_start_is_the_beginning_of_a_fact_and_changes_no_real_one(length):
     rows = [tokens_of(fact) for facts in FACTS for fact in facts]
     facts, seen = pad_sequence([torch.tensor(row) for row in rows], True), set()
-    first_words = Counter()
     n_changed = dict.fromkeys((0.3, 1.0), 0)
     for seed in range(40):
         hidden = hide(FACTS, 80, SMALL, generator(seed))
@@ -260,17 +258,11 @@ def test_a_false_start_is_a_few_words_of_a_fact_and_changes_no_real_one(length):
             first, last = changed[0], changed[-1]
             assert changed == list(range(first, last + 1))
             assert not any(fixed[first:]), "no fact after it, which would be its rest"
-            words = tuple(after[first : last + 1])
-            begins = {n for row in rows for n in range(3) if row[n : n + len(words)] == words}
-            assert begins, "with the first word of a fact, or the second or third"
+            assert tuple(after[first : last + 1]) in {row[: len(changed)] for row in rows}
             seen.add((len(changed), length - last))
-            first_words.update(begins if len(begins) == 1 else ())
     assert {n for n, _ in seen} == set(range(1, min(3, length) + 1)), "never a whole fact"
     assert {away for _, away in seen} == set(range(1, min(4, length) + 1))
     assert 0.2 < n_changed[0.3] / n_changed[1.0] < 0.4
-    n_all = first_words.total()
-    assert abs(first_words[0] / n_all - 0.5) < 0.1
-    assert abs(first_words[1] / first_words[2] - 1) < 0.5, "the second as often as the third"
 
 
 def rows_of(tensor):

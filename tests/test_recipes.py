@@ -96,7 +96,7 @@ def test_what_a_recipe_changes_from_stage_to_stage_can_be_set_for_all():
     assert new_run("armt", Babilong(), min_strength=0.2)[0].config.min_strength == 0.2
     assert told(tokens=[(16, 16)], steps=2) == [{}]
     quiet = new_run("rmt", Babilong())[1].stages[-3].settings
-    of_task = {"density": 1.0, "decoys": 0.05, "false_starts": 0.4, "cut_facts": 0.5}
+    of_task = {"density": 1.0, "decoys": 0.05, "false_starts": 0.3, "cut_facts": 0.5}
     assert quiet == of_task, "RMT has no strengths"
     with pytest.raises(ValueError, match=r"^decoys: armt has no such setting"):
         new_run("armt", TASK, decoys=0.1)

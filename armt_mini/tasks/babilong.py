@@ -41,7 +41,7 @@ from armt_mini.tasks.background import PADDING, SPLITS, Background, background, 
 QUESTION_LENGTH = 12  # tokens, padded before the first; the longest question of the five tasks
 NO_ANSWER = -100  # what PyTorch's cross entropy leaves out
 TRIES = 1000
-BEGUN = 3  # tokens at most of a false start: who, what they do, and one word more, or without who
+BEGUN = 3  # tokens at most of a false start: who, what they do, and one word more
 LATEST = 4  # tokens, less than which stand between a false start and the end of its segment
 
 
@@ -183,25 +183,22 @@ def with_false_starts(
     share: float,
     generator: torch.Generator,
 ) -> Int[Tensor, "batch segments length"]:
-    """The same text, but for a share of the segments, near whose ends a few words of a fact stand.
+    """The same text, but for a share of the segments, near whose ends a fact begins and breaks off.
 
     A name at the end of a segment may be the beginning of a fact, of which the next one tells the
-    rest. So a model must not forget because of a name alone, and still less because of words
-    without one ("back to the"). facts: one or more, of at least five tokens. In half of the cases
-    the first ones are taken, else those from the second or third on. share: 0 to 1. No token of a
-    real fact is changed, and none that is followed by one in its segment. All tensors are on the
-    CPU.
+    rest. So a model must not forget because of a name alone. facts: one or more, whose first tokens
+    are taken. share: 0 to 1. No token of a real fact is changed, and none that is followed by one
+    in its segment. All tensors are on the CPU.
     """
     size, length = segments.shape[:2], segments.shape[2]
-    drawn = torch.rand((5, *size), generator=generator)
+    drawn = torch.rand((4, *size), generator=generator)
     fact = (drawn[0] * len(facts)).long()
     n_begun = 1 + (drawn[1] * BEGUN).long()
-    first = ((drawn[4] * 4).long() - 1).clamp(min=0).unsqueeze(2)
     start = (length - (drawn[2] * LATEST).long() - n_begun).clamp(min=0).unsqueeze(2)
     into = torch.arange(length) - start
     is_begun = (into >= 0) & (into < n_begun.unsqueeze(2))
     is_free = ~(is_fact & (into >= 0)).any(dim=2) & (drawn[3] < share)
-    begun = facts[fact].gather(2, (first + into).clamp(0, facts.shape[1] - 1))
+    begun = facts[fact].gather(2, into.clamp(0, facts.shape[1] - 1))
     return begun.where(is_begun & is_free.unsqueeze(2), segments)
 
 
@@ -285,7 +282,7 @@ class Babilong:
     most_facts: only the moments of a story with at most so many are asked; None: all. dialects:
     each story is in one of them. decoys: a share, 0 to 1, of the background's tokens that become
     words of stories, so that a name alone is no sign of a fact. false_starts: a share, 0 to 1, of
-    the segments near whose ends a few words of a fact stand. cut_facts: a share, 0 to 1, of the
+    the segments near whose ends a fact begins and breaks off. cut_facts: a share, 0 to 1, of the
     texts of several segments, in which a border cuts a fact that is asked for. density: the share
     of a text, 0 to 1, that its facts take at most. auxiliary: ask other questions about the same
     facts as well.

@@ -52,7 +52,7 @@ WHOLE_ARMT: dict[str, Any] = WHOLE_MODEL | {
 # In the last stages of BABILong a model learns to leave its memories alone where a text holds
 # nothing new, and at last to do with a higher threshold than it learned that with.
 QUIET = {
-    "density": 1.0, "decoys": 0.05, "false_starts": 0.4,
+    "density": 1.0, "decoys": 0.05, "false_starts": 0.3,
     "write_cost": 0.003, "min_strength": 0.03,
 }  # fmt: skip
 # It begins with stories that stand alone and grows the text around them: where there is much text
@@ -61,7 +61,7 @@ QUIET = {
 # border cuts. The last stage is long, for there the learning rate falls.
 BABILONG: dict[str, Any] = {
     "tokens": [(2**n, 2**n) for n in (4, 5, 6, 7, 8, 9, 10, 10, 12, 12)],
-    "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 400, 600, 1200],
+    "steps": [4000, 1500, 1500, 1500, 1500, 1500, 1000, 400, 600, 2400],
     "until": [0.985] * 7 + [NEVER] * 3,
     "settings": [
         {}, {}, {"density": 0.5}, {"density": 0.25}, {}, {}, {},
