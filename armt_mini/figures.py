@@ -8,7 +8,7 @@ page.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, dropwhile
 from typing import Any
 
 import matplotlib as mpl
@@ -129,6 +129,28 @@ def curves(
     axis.set_ylabel(y_label)
     axis.legend()
     return axis
+
+
+def trainings(results: Mapping[str, Mapping[str, Any]], ticks: Sequence[int]) -> Sequence[Axes]:
+    """Length of the texts and share of right answers over the steps of runs with texts.
+
+    results: by name, each as its file has it. ticks: lengths in tokens that the axis names. A
+    dotted line is where a run's texts get decoys.
+    """
+    axes = tuple(plt.subplots(2, 1, figsize=(5.6, 5.2), sharex=True)[1])
+    for (name, result), colour in zip(results.items(), PALETTE, strict=False):
+        points, stages = result["run"]["curve"], result["run"]["training"]["stages"]
+        quiet = dropwhile(lambda stage: "decoys" not in stage["settings"], stages)
+        begin = points["step"][-1] - sum(stage["max_steps"] for stage in quiet)
+        for axis, part in zip(axes, ("n_pairs", "accuracy"), strict=True):
+            # The last mean is of fewer steps.
+            axis.plot(points["step"][:-1], points[part][:-1], color=colour, label=name)
+            axis.axvline(begin, color=colour, linestyle=":", linewidth=1)
+    axes[0].set(yscale="log", ylabel="length (tokens)")
+    axes[0].set_yticks(ticks, [f"{n:,}" for n in ticks])
+    axes[1].set(ylim=(0, 1.04), ylabel="answers right (share)", xlabel="training steps (number)")
+    axes[1].legend(loc="lower right")
+    return axes
 
 
 def recurrence_diagram(

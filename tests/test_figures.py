@@ -96,3 +96,20 @@ def test_more_series_than_markers_are_all_drawn():
     series = {str(i): [i, i] for i in range(10)}
     axis = figures.curves([1, 2], series, x_label="x (number)", y_label="y (share)")
     assert [line.get_label() for line in axis.lines] == list(series)
+
+
+def test_trainings_show_lengths_and_answers_and_where_decoys_begin():
+    curve = {"step": [20, 40, 50], "n_pairs": [16, 32, 32], "accuracy": [0.2, 0.9, 1.0]}
+    stages = [
+        {"max_steps": 99, "settings": {}},
+        {"max_steps": 15, "settings": {"decoys": 0.05}},
+        {"max_steps": 5, "settings": {}},
+    ]
+    result = {"run": {"curve": curve, "training": {"stages": stages}}}
+    axes = figures.trainings({"seed0": result, "seed1": result}, (16, 32))
+    for axis, part in zip(axes, ("n_pairs", "accuracy"), strict=True):
+        line, begin = axis.lines[:2]
+        assert line.get_xydata().tolist() == [[20, curve[part][0]], [40, curve[part][1]]]
+        assert begin.get_xdata() == [30, 30]
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["16", "32"]
+    assert [text.get_text() for text in axes[1].get_legend().texts] == ["seed0", "seed1"]

@@ -10,7 +10,13 @@ import armt_mini as am
 from armt_mini.cli import main
 from armt_mini.training import results
 from armt_mini.training.checkpoints import save_checkpoint
-from armt_mini.training.results import curve, describe_run, exact_matches, load_results
+from armt_mini.training.results import (
+    curve,
+    describe_run,
+    exact_matches,
+    load_results,
+    stages_of,
+)
 
 
 @pytest.fixture
@@ -135,3 +141,17 @@ def test_a_run_without_the_times_of_all_its_steps_has_none(tmp_path):
         history = {f"history.{name}": column for name, column in columns.items()}
         save_checkpoint(tmp_path / "file", small(), {}, history | {"history.seconds": seconds})
         assert describe_run(tmp_path / "file")["seconds"] == expected
+
+
+def test_stages_of_texts_are_a_table():
+    stages = [
+        {"n_pairs": [16, 16], "max_steps": 4000, "settings": {}},
+        {"n_pairs": [4096, 4096], "max_steps": 600, "settings": {"decoys": 0.05, "density": 1}},
+    ]
+    table = stages_of({"batch_size": 256, "most_read": 2**17, "stages": stages}).splitlines()
+    assert table == [
+        "tokens texts steps  what changes",
+        "    16   256 4,000",
+        " 4,096    32   600  decoys=0.05",
+        "                    density=1",
+    ]

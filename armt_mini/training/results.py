@@ -125,6 +125,21 @@ def exact_matches(result: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     return {length(row): row for row in rows}
 
 
+def stages_of(training: Mapping[str, Any]) -> str:
+    """The stages of a run with texts, as a table: length and number of texts, most steps, changes.
+
+    training: as a results file has it. A setting holds until a later line changes it.
+    """
+    lines = ["tokens texts steps  what changes"]
+    for stage in training["stages"]:
+        n_tokens = stage["n_pairs"][1]
+        n_texts = min(training["batch_size"], training["most_read"] // n_tokens)
+        changes = [f"{name}={value}" for name, value in stage["settings"].items()] or [""]
+        begin = f"{n_tokens:6,d} {n_texts:5d} {stage['max_steps']:5,d}  "
+        lines += [begin + changes[0], *(" " * len(begin) + change for change in changes[1:])]
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def load_results(pattern: str) -> dict[str, dict[str, Any]]:
     """The results files whose names match, such as "rewrite-armt-seed*", by name.
 
