@@ -15,6 +15,7 @@ from armt_mini.training.results import (
     describe_run,
     exact_matches,
     load_results,
+    short,
     stages_of,
 )
 
@@ -141,6 +142,10 @@ def test_a_run_without_the_times_of_all_its_steps_has_none(tmp_path):
         history = {f"history.{name}": column for name, column in columns.items()}
         save_checkpoint(tmp_path / "file", small(), {}, history | {"history.seconds": seconds})
         assert describe_run(tmp_path / "file")["seconds"] == expected
+
+
+def test_lengths_are_written_short():
+    assert [short(n) for n in (4000, 500_000, 1_000_000, 50_000_000)] == ["4k", "500k", "1M", "50M"]
 
 
 def test_stages_of_texts_are_a_table():

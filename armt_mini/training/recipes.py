@@ -95,7 +95,8 @@ OWN_QUESTIONS_LAST: list[dict[str, Any]] = [
 ]  # fmt: skip
 SHORTER_TEXTS_LAST = [*SEVERAL_FACTS["tokens"][:4], (2048, 2048), (2048, 2048)]
 # qa5 asks of the latest gift only, and the order in which its questions come hides some of them.
-# So all gifts that were told are asked for, and all forms of the questions.
+# So all gifts that were told are asked for, and all forms of the questions, from the stage on that
+# is long enough for a story.
 OF_TASK: dict[str, dict[str, Any]] = {
     "qa2": SEVERAL_FACTS | {"tokens": SHORTER_TEXTS_LAST, "settings": OWN_QUESTIONS_LAST},
     "qa3": SEVERAL_FACTS,

@@ -114,6 +114,11 @@ def length(row: Mapping[str, Any]) -> int:
     return row["pairs"] if "pairs" in row else row["tokens"]
 
 
+def short(n_tokens: int) -> str:
+    """A length of thousands or millions of tokens as a reader writes it: 64k, 10M."""
+    return f"{n_tokens // 10**6}M" if n_tokens >= 10**6 else f"{n_tokens // 1000}k"
+
+
 def exact_matches(result: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """Rows of a results file by pairs (or tokens); where several have as many, the largest sample.
 
