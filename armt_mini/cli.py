@@ -194,7 +194,7 @@ def add_train(command: ArgumentParser) -> None:
         training,
         "questions",
         int,
-        "most asked of a sample (default: every pair's; babilong: 4 to 10)",
+        "most asked of a sample (default: every pair's; babilong: 4 to 13)",
     )
     sizes = command.add_argument_group("sizes, where the system has them")
     for option in SIZES:
