@@ -54,11 +54,11 @@ def read_in_diagonals(
     step = compiled(associative_layer) if is_compiled else associative_layer
     layer: LayerStep = partial(step, config=model.config)
     if schedule == "captured":
-        of_model, batch = recordings_of(model), len(states[0].normaliser)
-        # Taken out while it plays: a reading within this one makes a recording of its own.
-        recording = of_model.pop(batch, None) or Recording(model, layer, states)
+        idle = recordings_of(model).setdefault(len(states[0].normaliser), [])
+        # Taken out while it plays: a reading within this one has a recording of its own.
+        recording = idle.pop() if idle else Recording(model, layer, states)
         states = recording.read(full(), states, use_tokens)
-        of_model[batch] = recording
+        idle.append(recording)
     else:
         entering = chain.from_iterable(
             model.with_memory_tokens(torch.stack(group)).unbind() for group in groups(full())
@@ -132,11 +132,13 @@ def groups(diagonals: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 # Of each model: its configuration, where its weights lie and how exact products are, and with these
-# a recording for each number of texts.
-RECORDINGS: WeakKeyDictionary[nn.Module, tuple[Any, dict[int, Recording]]] = WeakKeyDictionary()
+# recordings for each number of texts.
+RECORDINGS: WeakKeyDictionary[nn.Module, tuple[Any, dict[int, list[Recording]]]] = (
+    WeakKeyDictionary()
+)
 
 
-def recordings_of(model: Any) -> dict[int, Recording]:
+def recordings_of(model: Any) -> dict[int, list[Recording]]:
     """The recordings of a model as it is, by number of texts.
 
     They take the weights from where they lie: those may change in place, not move. Raises

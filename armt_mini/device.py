@@ -63,11 +63,18 @@ def measured(device: torch.device) -> Iterator[dict[str, float]]:
     cost: dict[str, float] = {}
     before, start = joules(device), time.perf_counter()
     yield cost
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     cost["seconds"] = time.perf_counter() - start
     if before is not None and (after := joules(device)) is not None:
         cost["joules"] = after - before
+
+
+def wait_for(device: torch.device) -> None:
+    """Go on when the device has done all that it was told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def joules(device: torch.device) -> float | None:

@@ -52,8 +52,14 @@ compiled = cache(compile_whole)  # the first call of each shape takes up to a mi
 
 
 def check_gpu(schedule: str, device: torch.device) -> None:
-    """Raise ValueError where nothing can be compiled or recorded."""
+    """Raise ValueError where nothing can be compiled, or graphs would lie on another GPU."""
     if device.type != GRAPHS_ON:
         raise ValueError(
             f"schedule: {schedule!r} needs an NVIDIA GPU, got {device.type}; use 'sequential'."
+        )
+    is_elsewhere = device.index is not None and device.index != torch.cuda.current_device()
+    if schedule == "captured" and is_elsewhere:
+        raise ValueError(
+            f"schedule: {schedule!r} needs the model on the current GPU, "
+            f"cuda:{torch.cuda.current_device()}, got {device}; call torch.cuda.set_device first."
         )

@@ -37,8 +37,8 @@ class WithCost(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore
-        """Add it where the memory is read: a diagonal may compute cells without a segment too."""
-        is_read = gradient.any(dim=(-2, -1), keepdim=True)
+        """Add it where the text's memory is read: a diagonal may compute cells in vain."""
+        is_read = gradient.any(dim=-1, keepdim=True)
         return torch.where(is_read, gradient + ctx.cost, gradient), None
 
 

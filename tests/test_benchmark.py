@@ -134,6 +134,17 @@ def test_mamba_is_timed_up_to_a_length(monkeypatch):
     assert "seconds" in timed
     assert "seconds" not in not_timed
     assert "not timed above 16 tokens" in not_timed["note"]
+    too_long = speed.benchmark("pocket", [32], ["mamba"], CPU)
+    assert (too_long["first_call_seconds"], "seconds" in too_long["rows"][0]) == ({}, False)
+
+
+def test_mamba_with_its_kernels_is_timed_at_every_length(monkeypatch):
+    monkeypatch.setattr(
+        speed, "mamba_reader", lambda *_: (lambda n: torch.zeros(1), "1M weights, fast kernels")
+    )
+    monkeypatch.setattr(speed, "MAMBA_LIMIT", 16)
+    (row,) = speed.benchmark("pocket", [32], ["mamba"], CPU)["rows"]
+    assert (row["note"], "seconds" in row) == ("1M weights, fast kernels", True)
 
 
 def test_the_command_prints_a_table_and_saves_it(tmp_path, monkeypatch, capsys):

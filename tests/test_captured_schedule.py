@@ -69,6 +69,8 @@ def test_compiled_and_sequential_agree_in_values_and_gradients(
 def test_a_text_may_be_read_while_another_is(lively, draw_tokens, close):
     """As where one text is chosen by what a model has read of another."""
     model, one, other = lively(**BOUNDED), draw_tokens(2, 40), draw_tokens(2, 20)
+    with torch.no_grad():
+        model.memorise(one, schedule="captured")  # there is a recording, which both might take
 
     def blocks(schedule):
         for block in one.split(10, dim=1):
@@ -76,11 +78,54 @@ def test_a_text_may_be_read_while_another_is(lively, draw_tokens, close):
             model.memorise(other, schedule=schedule)
 
     streams = []
-    for schedule in ("captured", "sequential"):
+    for schedule in ("captured", "captured", "sequential"):
         streams.append(am.Stream(model, 2, schedule))
         with torch.no_grad():
             streams[-1].read(blocks(schedule))
-    close(*(parts(stream.states) for stream in streams), rtol=1e-9)
+    close(parts(streams[0].states), parts(streams[2].states), rtol=1e-9)
+    close(parts(streams[1].states), parts(streams[2].states), rtol=1e-9)
+    (idle,) = captured_schedule.RECORDINGS[model][1].values()
+    assert len(idle) == 2, "one for each depth, not one for each reading"
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float64")
+def test_what_a_stream_has_read_last_outlives_the_next_reading(lively, draw_tokens, close):
+    model, one, other = lively(**BOUNDED), draw_tokens(2, 40), draw_tokens(2, 20)
+    stream = am.Stream(model, 2, "captured")
+    stream.read([one])
+    with torch.no_grad():
+        model.memorise(other, schedule="captured")
+        close(stream.finish().logits, model(one).logits[:, -5:], rtol=1e-9)
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float64")
+def test_compiled_code_sees_one_shape(lively, draw_tokens, monkeypatch):
+    """All layers on every diagonal, through what is compiled."""
+    seen = []
+
+    def compiled(layer):
+        def watched(weights, hidden, *rest, **options):
+            seen.append(tuple(hidden.shape))
+            return layer(weights, hidden, *rest, **options)
+
+        return watched
+
+    monkeypatch.setattr(captured_schedule, "compiled", compiled)
+    model = lively(**BOUNDED)
+    model(draw_tokens(2, 20), schedule="compiled")
+    assert len(seen) == 20 // 5 + model.config.n_layers - 1
+    assert {shape[:2] for shape in seen} == {(model.config.n_layers, 2)}
+
+
+@pytest.mark.usefixtures("recordable")
+@pytest.mark.dtypes("float64")
+def test_a_model_on_another_gpu_is_an_error(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    gpu.check_gpu("captured", torch.device(device, 0))
+    with pytest.raises(ValueError, match=r"needs the model on the current GPU, cuda:0, got .*:1;"):
+        gpu.check_gpu("captured", torch.device(device, 1))
 
 
 @pytest.mark.usefixtures("recordable")
@@ -135,7 +180,7 @@ def test_one_recording_a_batch_size_and_a_new_one_where_weights_or_settings_are_
 def test_as_many_diagonals_are_played_as_there_are_and_none_without_a_segment(lively, draw_tokens):
     model, played = lively(n_layers=4, **BOUNDED), []
     states = model.memorise(draw_tokens(1, 5), schedule="captured")
-    (recording,) = captured_schedule.RECORDINGS[model][1].values()
+    ((recording,),) = captured_schedule.RECORDINGS[model][1].values()
     recording.play = {n: partial(played.append, n) for n in recording.play}
     for n_segments in (0, 1, 2, 5, 13):
         played.clear()

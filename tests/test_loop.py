@@ -1,6 +1,7 @@
 """Training: stages, the optimiser's step, and what goes wrong."""
 
 import math
+import signal
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from armt_mini.training.checkpoints import read_checkpoint
 from armt_mini.training.gradients import Gradients
 from armt_mini.training.loop import History, Stage, TrainingConfig, train
 from armt_mini.training.resume import save_run
+from armt_mini.training.workers import Workers
 
 # Stages
 
@@ -261,6 +263,33 @@ def test_every_step_and_every_seed_sees_its_own_samples():
     assert seen(0, 1) != seen(0, 2)
     assert seen(0, 1) != seen(1, 1)
     assert seen(0, 1) != seen(1, 0)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_processes_share_samples_of_every_length_equally_or_there_is_no_step():
+    """Eight and four at the ends of the stage, and five of 11 pairs in between."""
+    stage = Stage(n_pairs=(8, 16), max_steps=1)
+    of_two = recipe(stages=[stage], batch_size=8, most_read=64)
+    with pytest.raises(ValueError, match=r"^batch_size: expected a multiple of the 2 processes"):
+        loop.train(small(), TASK, of_two, progress=False, workers=Workers(0, 2))
+
+
+def test_those_who_draw_leave_ctrl_c_to_the_training(monkeypatch):
+    seen = []
+    loader = loop.DataLoader
+
+    def watched(*words, **settings):
+        seen.append(settings["worker_init_fn"])
+        return loader(*words, **settings)
+
+    monkeypatch.setattr(loop, "DataLoader", watched)
+    loop.train(small(), TASK, recipe(), progress=False)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        seen[0](0)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_texts_of_several_segments_have_whole_ones():

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from test_equivalences import MODELS, parts
 
 import armt_mini as am
 from armt_mini.captured_schedule import DIAGONALS
+from armt_mini.training import streaming
 
 LENGTH = 38  # seven segments of 5 and a short one of 3
 CUTS = [[38], [5] * 7 + [3], [1] * 38, [4, 0, 9, 22, 3], [37, 1]]
@@ -204,6 +206,31 @@ def test_an_error_in_the_model_leaves_the_stream_as_it_was(read_at_once, close):
     stream.read([tokens[:, 3:]])
     close(stream.finish().logits, one_call.logits[:, -3:])
     close(stream.found[14], one_call.logits[:, 14])
+
+
+@pytest.mark.dtypes("float32")
+@pytest.mark.parametrize("schedule", ["sequential", "diagonal"])
+def test_a_bar_that_fails_loses_no_segment(read_at_once, close, monkeypatch, schedule):
+    """As where what is printed goes to a program that has ended."""
+    model, tokens, one_call = read_at_once()
+    shown = []
+
+    @contextmanager
+    def bar(*of_bar):
+        def show(*what):
+            shown.append(what)
+            if len(shown) == 3:
+                raise BrokenPipeError
+
+        yield show
+
+    monkeypatch.setattr(streaming, "progress_bar", bar)
+    stream = am.Stream(model, batch=2, schedule=schedule)
+    with pytest.raises(BrokenPipeError):
+        stream.read([tokens])
+    assert stream.n_read == 2 * 5
+    assert stream.n_read + stream.unfinished.shape[1] == tokens.shape[1]
+    close(stream.finish().logits, one_call.logits[:, -3:])
 
 
 @pytest.mark.dtypes("float32")

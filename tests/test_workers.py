@@ -101,6 +101,25 @@ def test_when_one_process_fails_all_end_and_what_was_saved_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_that_do_not_have_the_same_checkpoint_end_before_a_step(tmp_path):
+    """As on two machines of which the first one alone has the file."""
+    words = [*TRAIN, "--pairs", "2", "--steps", "4", "--out", "0.safetensors"]
+    status, _, err = finish(start(1, *words, folder=tmp_path))
+    assert status == 0, err
+    before = (tmp_path / "0.safetensors").read_bytes()
+    (tmp_path / "apart.py").write_text(
+        "import os, sys\n"
+        "from armt_mini import cli\n"
+        "sys.argv[-1] = os.environ['RANK'] + '.safetensors'\n"
+        "sys.exit(cli.main())\n"
+    )
+    status, _, err = finish(start(2, *words, folder=tmp_path, program="apart"))
+    assert status != 0
+    assert "expected the same file for all processes, got one of 4 steps and one of 0" in err
+    assert (tmp_path / "0.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
 def test_ctrl_c_ends_all_after_the_same_step(tmp_path):
     words = [*TRAIN, "--pairs", "2", "--steps", "100000", "--out", "run.safetensors"]
     process = start(2, *words, folder=tmp_path)
@@ -125,7 +144,7 @@ def test_torchrun_is_joined_and_left(monkeypatch):
     environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with workers() as one:
         assert one == Workers(rank=0, size=1)
         pair = Workers(rank=0, size=2)  # of which one is not there: means are halves

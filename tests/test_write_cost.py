@@ -22,6 +22,13 @@ def test_the_gradient_is_that_of_a_loss_with_the_cost_of_all_writes(draw, close)
     close(found, expected)
 
 
+def test_a_text_of_which_nothing_is_asked_costs_nothing_beside_one_of_which_something_is(draw):
+    x = draw(2, 2, 3).requires_grad_()
+    with_cost(x, 0.5)[:, 0].sum().backward()
+    assert (x.grad[:, 0] == 1 + 0.25).all()
+    assert (x.grad[:, 1] == 0).all()
+
+
 @pytest.mark.parametrize("schedule", ["sequential", "diagonal"])
 def test_a_model_learns_to_write_less(lively, draw_tokens, schedule):
     """Of each β the cost asks the same, whatever else the loss asks."""

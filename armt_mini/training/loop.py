@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -203,8 +204,10 @@ def train(
     plan, own = [], model.config
     for stage in config.stages:  # what does not fit raises now, not when the stage comes
         own, task = stage.set_up(own, task)
-        for size in set(stage.n_pairs):
+        fewest, most = stage.n_pairs
+        for size in {fewest, most}:
             task.sample(1, size, generator)
+        for size in {whole(task, size) for size in range(fewest, most + 1)}:
             workers.check_batch_size(config.batch_of(size))
         plan.append((stage, own, task))
     check_at_least(0, drawers=drawers or 0)
@@ -233,6 +236,7 @@ def train(
         history = History(**resume(checkpoint, model, optimisers, recipe))
     else:
         save()  # a place that cannot be written to is found out now, not after hours
+    workers.check_same(len(history), device)
 
     plain = Gradients(workers.spread(answers), config.clip_norm)
     gradients = CapturedGradients(plain) if is_captured else plain
@@ -261,6 +265,7 @@ def train(
                     batch_size=None,
                     collate_fn=tuple,
                     num_workers=drawers,
+                    worker_init_fn=ignore_ctrl_c,
                     prefetch_factor=1 if drawers else None,  # texts are large, /dev/shm may not be
                     pin_memory=device.type == "cuda",  # copied to the GPU from there at once
                     generator=generator,  # not PyTorch's own, which stays as it is
@@ -324,6 +329,18 @@ def step(
     history.accuracy.append(mean_accuracy)
 
 
+def ignore_ctrl_c(_: int) -> None:
+    """For those who draw: the training decides when it ends, after the step that it is in."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def whole(task: Task, size: int) -> int:
+    """As many pairs, or as many tokens as fill segments, where there is more than one."""
+    if isinstance(task, AssociativeRetrieval) or size <= task.segment_length:
+        return size
+    return size - size % task.segment_length
+
+
 class Draws(Dataset):
     """The samples of each step of a run, by the step's number."""
 
@@ -340,7 +357,6 @@ class Draws(Dataset):
         n_questions = self.config.n_questions
         if isinstance(self.task, AssociativeRetrieval):  # which has one for every pair
             n_questions = min(n_pairs, n_questions or n_pairs)
-        elif n_pairs > self.task.segment_length:  # whole segments
-            n_pairs -= n_pairs % self.task.segment_length
+        n_pairs = whole(self.task, n_pairs)
         batch = self.config.batch_of(n_pairs)
         return n_pairs, self.task.sample(batch, n_pairs, generator, n_questions)

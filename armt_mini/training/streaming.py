@@ -86,12 +86,12 @@ class Stream:
                     check_type("block", block, Tensor)
                     if block.shape != (batch, 0):
                         check_tokens("block", block, (batch, "length"), vocab_size, block.device)
-                        rest = torch.cat([rest, block.to(rest.device, non_blocking=True)], dim=1)
+                        rest = torch.cat([rest, block.to(rest.device)], dim=1)
                     while rest.shape[1] >= length:
                         if is_interrupted():
                             return
-                        segment, rest = rest[:, :length], rest[:, length:]
                         show(n_segments, "")
+                        segment, rest = rest[:, :length], rest[:, length:]
                         yield segment
                 if is_end and rest.shape[1]:
                     segment, rest = rest, rest[:, :0]

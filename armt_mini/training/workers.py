@@ -62,6 +62,19 @@ class Workers:
             return is_so
         return self.mean(torch.tensor(float(is_so), device=device))[0] > 0
 
+    def check_same(self, n_steps: int, device: torch.device) -> None:
+        """Raise ValueError, in all processes, unless all have done as many steps."""
+        if self.size == 1:
+            return
+        ends = torch.tensor([n_steps, -n_steps], device=device)
+        dist.all_reduce(ends, dist.ReduceOp.MIN)
+        fewest, most = ends[0].item(), -ends[1].item()
+        if fewest < most:
+            raise ValueError(
+                f"checkpoint: expected the same file for all processes, got one of {most} steps "
+                f"and one of {fewest}; copy it to every machine, or use a folder that all share."
+            )
+
     def wait(self) -> None:
         """Go on when all processes have come here."""
         if self.size > 1:
@@ -74,9 +87,15 @@ def workers() -> Iterator[Workers]:
     if not dist.is_torchelastic_launched():
         yield Workers()
         return
-    if on_cuda := torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if on_cuda else "gloo")
+    number, n_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if n_gpus:
+        if number >= n_gpus:
+            raise ValueError(
+                f"nproc-per-node: expected at most {n_gpus} processes, one for each GPU, got one "
+                f"with number {number}; set CUDA_VISIBLE_DEVICES='' to train on the CPU."
+            )
+        torch.cuda.set_device(number)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if n_gpus else "gloo")
     try:
         yield Workers(dist.get_rank(), dist.get_world_size())
     finally:
