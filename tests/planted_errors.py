@@ -16,13 +16,14 @@ import sys
 import tempfile
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.util import cache_from_source
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FAST = ["-m", "not slow", "-k", "not float32 and not bfloat16"]
+FAST = ["-m", "not slow", "-k", "not float32 and not bfloat16", "-p", "no:unraisableexception"]
 ENGINE_MODEL = "test_engine.py::test_an_armt_of_any_configuration_computes_as_in_python"
 ENGINE_WRITE = "test_engine.py::test_writes_one_after_another_store_what_python_stores"
 ENGINE_GAMMA = "test_engine.py::test_gamma_is_the_one_of_python"
@@ -601,6 +602,12 @@ def run_tests(copy: Path, *tests: str) -> tuple[int, FirstFailure]:
     return int(code), failure
 
 
+def write(file: Path, source: str) -> None:
+    """And forget its bytecode: two errors can leave files of one size, in one second."""
+    file.write_text(source, encoding="utf-8")
+    Path(cache_from_source(str(file))).unlink(missing_ok=True)
+
+
 def plant(copy: Path, error: PlantedError) -> str:
     """The test that caught it, or an empty string, and say so."""
     file = copy / "armt_mini" / error.file
@@ -608,9 +615,9 @@ def plant(copy: Path, error: PlantedError) -> str:
     if source.count(error.old) != 1:
         print(f"CANNOT PLANT {error.name}: the text is {source.count(error.old)} times in {file}")
         return ""
-    file.write_text(source.replace(error.old, error.new), encoding="utf-8")
+    write(file, source.replace(error.old, error.new))
     code, failure = run_tests(copy, f"tests/{error.tests}")
-    file.write_text(source, encoding="utf-8")
+    write(file, source)
     caught = code == 1 and failure.by_assertion
     print(f"{'caught' if caught else 'MISSED'}: {error.name} ({failure.test})")
     return failure.test if caught else ""
@@ -621,8 +628,7 @@ def main(part: int = 0, parts: int = 1) -> int:
     # An error is to be caught by what it computes, not by its types.
     os.environ["JAXTYPING_DISABLE"] = "1"
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    # Two errors of one module can leave files of one size, in one second.
-    sys.dont_write_bytecode = True
+    sys.dont_write_bytecode = False  # what is not changed is compiled once
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder).resolve()
         unwanted = shutil.ignore_patterns("__pycache__", "browser", "planted_errors.py")

@@ -295,7 +295,7 @@ def things_carried_about(
     """Facts of qa2 and qa3. After GAP of them a coin decides, fact by fact, whether to ask.
 
     A story with a question of more or fewer supports is given up, and another one begun. All else
-    that can be asked of people and things is auxiliary.
+    that can be asked of people and things is auxiliary; who got a thing is for qa2 alone.
     """
     while True:
         world, moments, since, fits = World.of(random, dialect), [], 0, True
@@ -303,8 +303,11 @@ def things_carried_about(
             world.perform(world.draw([("move",), ("get", "drop"), ("get", "drop")]))
             since += 1
             if since >= GAP and random.random() < 0.5 and (possible := ask(world)):
-                known = about_people(world) + about_getters(world)
-                known += about_places(world, True) + about_earlier_places(world)
+                known = (
+                    about_people(world) + about_places(world, True) + about_earlier_places(world)
+                )
+                if n_supports == 2:
+                    known += about_getters(world)
                 others = tuple(question for question in known if question not in possible)
                 moments.append(Moment(len(world.facts), shuffled(random, possible), others))
                 fits, since = len(moments[-1].questions[0].supports) == n_supports, 0
