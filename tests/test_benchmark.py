@@ -56,6 +56,21 @@ def test_each_system_has_a_row_for_each_length_or_says_why_not():
     assert found["exponents"]["diagonal"] == speed.exponent(said, "diagonal")
 
 
+def test_where_memory_does_not_suffice_the_row_says_so_and_the_next_one_is_timed(monkeypatch):
+    def measure(read, n_tokens, device, measured=speed.measure):
+        if n_tokens == 16:
+            raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB.")
+        return measured(read, n_tokens, device)
+
+    monkeypatch.setattr(speed, "measure", measure)
+    found = speed.benchmark("pocket", [16, 40, 64], ["diagonal", "attention"], CPU)
+    for system in ("diagonal", "attention"):
+        too_large, *others = (row for row in found["rows"] if row["system"] == system)
+        assert too_large == {"system": system, "tokens": 16, "note": "not timed: out of memory."}
+        assert [row["tokens"] for row in others if row["seconds"] > 0] == [40, 64]
+        assert found["exponents"][system] is not None
+
+
 def test_a_long_run_is_timed_once_and_the_median_of_short_ones_counts(monkeypatch):
     times = iter([7.0, 1.0, 5.0, 3.0, 20.0])
     monkeypatch.setattr(speed, "seconds", lambda *_: (next(times), torch.zeros(1)))

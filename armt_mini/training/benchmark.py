@@ -91,7 +91,11 @@ def benchmark(
             if n_tokens not in timed:
                 row["note"] = f"not timed above {MAMBA_LIMIT} tokens {NO_KERNELS}"
             else:
-                row |= measure(read, n_tokens, device)
+                try:
+                    row |= measure(read, n_tokens, device)
+                except torch.OutOfMemoryError:
+                    row["note"] = f"not timed: out of memory. {note}".rstrip()
+            if "seconds" in row:
                 row["tokens_per_s"] = n_tokens / row["seconds"]
                 if per_token is not None:
                     row["share_of_matrix_rate"] = row["tokens_per_s"] * per_token(n_tokens) / rate
