@@ -63,6 +63,14 @@ def pytest_report_header() -> list[str]:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: left to `make test`, where nothing runs beside it")
     config.addinivalue_line("markers", "dtypes(...): the dtypes to run in, if not the usual two")
+    config.addinivalue_line("markers", "no_cover: what it reaches does not count as tested")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fast tests must reach all code by themselves; slow ones need not be watched for it."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker("no_cover")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

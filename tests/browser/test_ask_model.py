@@ -18,6 +18,9 @@ LABS = {
 }
 
 
+CELLS = "(rows) => rows.map((row) => [...row.querySelectorAll('td')].map((td) => td.innerText))"
+
+
 def widget_of(page, name):
     return page.locator(f".armt-widget[data-name={name}]")
 
@@ -33,11 +36,8 @@ def assert_answers(widget, lab):
         ]
         for key in range(16)
     ]
-    rows = widget.locator("tbody tr").all()
-    shown = [
-        [cell.inner_text().removesuffix(" ✗") for cell in row.locator("td").all()] for row in rows
-    ]
-    assert shown == expected
+    rows = widget.locator("tbody tr").evaluate_all(CELLS)  # at once: the page may be computing
+    assert [[cell.removesuffix(" ✗") for cell in row] for row in rows] == expected
     right = ", ".join(f"{n} ({label})" for label, n in lab.n_right().items())
     assert (
         f"{len(stored)} {'key' if len(stored) == 1 else 'keys'}; right: {right}."
