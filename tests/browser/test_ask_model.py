@@ -16,8 +16,6 @@ LABS = {
     ),
     "pocket": partial(AskModel, {"pocket ARMT": "rewrite-pocket-armt"}, asked=6),
 }
-
-
 CELLS = "(rows) => rows.map((row) => [...row.querySelectorAll('td')].map((td) => td.innerText))"
 
 
