@@ -264,10 +264,9 @@ function transformerBlock(weights, hidden, nHeads) {
   const { attention_norm_scale, attention_norm_shift, mlp_norm_scale, mlp_norm_shift } = weights;
   const normed = hidden.map((x) => learnedNorm(x, attention_norm_scale, attention_norm_shift));
   const attended = causalAttention(weights, normed, nHeads);
-  return hidden.map((x, token) => {
-    const mixed = vectorSum(x, attended[token]);
-    return vectorSum(mixed, geluMlp(weights, learnedNorm(mixed, mlp_norm_scale, mlp_norm_shift)));
-  });
+  const mixed = hidden.map((x, token) => vectorSum(x, attended[token]));
+  const inputs = mixed.map((x) => learnedNorm(x, mlp_norm_scale, mlp_norm_shift));
+  return geluMlp(weights, inputs).map((x, token) => vectorSum(mixed[token], x));
 }
 
 /** Causal attention: a token looks at itself and at what stands before it in its segment. */
@@ -275,9 +274,9 @@ function causalAttention(weights, x, nHeads) {
   const dModel = x[0].length;
   const dHead = dModel / nHeads;
   // (3·dModel) of every token: all heads of its query, then of its key, then of its value
-  const mixed = x.map((token) => linearMap(weights, "attention_in", token));
-  return mixed.map((own, token) => {
-    const attended = new Float64Array(dModel);
+  const mixed = linearMap(weights, "attention_in", x);
+  const attended = mixed.map((own, token) => {
+    const seen = new Float64Array(dModel);
     const scores = new Float64Array(token + 1);
     for (let start = 0; start < dModel; start += dHead) {
       const end = start + dHead;
@@ -288,17 +287,20 @@ function causalAttention(weights, x, nHeads) {
       }
       const shares = softmaxOf(scores);
       for (let other = 0; other <= token; other++) {
-        for (let i = start; i < end; i++) attended[i] += shares[other] * mixed[other][2 * dModel + i];
+        for (let i = start; i < end; i++) seen[i] += shares[other] * mixed[other][2 * dModel + i];
       }
     }
-    return linearMap(weights, "attention_out", attended);
+    return seen;
   });
+  return linearMap(weights, "attention_out", attended);
 }
 
-/** Two linear maps with GELU (in its tanh form) between them. */
+/** Two linear maps with GELU (in its tanh form) between them, at each position alone. */
 function geluMlp(weights, x) {
   const inner = linearMap(weights, "mlp_in", x);
-  for (let i = 0; i < inner.length; i++) inner[i] = geluTanh(inner[i]);
+  for (const token of inner) {
+    for (let i = 0; i < token.length; i++) token[i] = geluTanh(token[i]);
+  }
   return linearMap(weights, "mlp_out", inner);
 }
 
@@ -342,25 +344,28 @@ function layerNorm(x) {
   return normed;
 }
 
+/** x W + b at every position. */
 function linearMap(weights, name, x) {
   const bias = weights[`${name}_bias`].data;
-  return vectorTimesMatrix(x, weights[`${name}_weight`], bias.slice());
+  return project(x, weights[`${name}_weight`], x.map(() => bias.slice()));
 }
 
 // ---- associative_layer: read the memory, run the block, write the memory ------------------------
 
 /** One segment through one layer. The last n_memory_tokens of `hidden` are memory tokens. */
 function associativeLayer(weights, hidden, state, config) {
-  const informed = hidden.map((x) => readMemory(weights, x, state, config));
+  const informed = readMemory(weights, hidden, state, config);
   const mixed = transformerBlock(weights, informed, config.n_heads);
   const memoryTokens = mixed.slice(-config.n_memory_tokens);
   return { hidden: mixed, ...writeMemory(weights, memoryTokens, state, config) };
 }
 
-/** Add to what stands at one position what the memory recalls for it. */
-function readMemory(weights, x, state, config) {
-  const query = vectorTimesMatrix(memoryInput(x, config), weights.memory_query_weight);
-  return vectorSum(x, recall(state, featuresOf(query, config), config));
+/** Add to what stands at every position what the memory recalls for it. */
+function readMemory(weights, hidden, state, config) {
+  const inputs = hidden.map((x) => memoryInput(x, config));
+  return project(inputs, weights.memory_query_weight).map((query, token) =>
+    vectorSum(hidden[token], recall(state, featuresOf(query, config), config)),
+  );
 }
 
 /** Read what the rule of the configuration has written. */
@@ -371,12 +376,10 @@ function recall(state, query, { eps, rule }) {
 /** Write key, value and strength of every memory token. */
 function writeMemory(weights, memoryTokens, state, config) {
   const inputs = memoryTokens.map((x) => memoryInput(x, config));
-  const keys = inputs.map((m) =>
-    featuresOf(vectorTimesMatrix(m, weights.memory_key_weight), config),
-  );
-  const values = inputs.map((m) => vectorTimesMatrix(m, weights.memory_value_weight));
-  const strengths = Float64Array.from(inputs, (m) =>
-    strengthOf(linearMap(weights, "memory_strength", m)[0], config),
+  const keys = project(inputs, weights.memory_key_weight).map((key) => featuresOf(key, config));
+  const values = project(inputs, weights.memory_value_weight);
+  const strengths = Float64Array.from(linearMap(weights, "memory_strength", inputs), ([x]) =>
+    strengthOf(x, config),
   );
   const options = { eps: config.eps, clipGamma: config.clip_gamma };
   const left = fade(state, config.retention);
@@ -519,7 +522,7 @@ class ARMT extends SegmentRecurrence {
     // No memory token is needed: they come last, and nothing before them sees them.
     let hidden = this.embed(question);
     this.layers.forEach((weights, layer) => {
-      const informed = hidden.map((x) => readMemory(weights, x, states[layer], this.config));
+      const informed = readMemory(weights, hidden, states[layer], this.config);
       hidden = transformerBlock(weights, informed, this.config.n_heads);
     });
     return this.logits(hidden.at(-1));
@@ -583,20 +586,21 @@ class LayerAlone extends SegmentRecurrence {
       matrixRow(key_embedding, pair[0]),
       matrixRow(value_embedding, pair[2]),
     );
-    const key = featuresOf(vectorTimesMatrix(memoryToken, weights.key_weight), this.config);
-    const value = vectorTimesMatrix(memoryToken, weights.value_weight);
-    const strength = strengthOf(linearMap(weights, "strength", memoryToken)[0], this.config);
+    const [key] = project([memoryToken], weights.key_weight);
+    const [value] = project([memoryToken], weights.value_weight);
+    const [[x]] = linearMap(weights, "strength", [memoryToken]);
     const { rule, eps, clip_gamma: clipGamma, retention } = this.config;
-    const strengths = Float64Array.of(strength);
+    const strengths = Float64Array.of(strengthOf(x, this.config));
+    const keys = [featuresOf(key, this.config)];
     const left = fade(state, retention);
-    const written = write(left, [key], [value], strengths, rule, { eps, clipGamma });
+    const written = write(left, keys, [value], strengths, rule, { eps, clipGamma });
     return { states: [written], strengths: [strengths] };
   }
 
   answer(question, [state]) {
     const { key_embedding, query_weight, head } = this.weights;
-    const query = vectorTimesMatrix(matrixRow(key_embedding, question[0]), query_weight);
-    return vectorTimesMatrix(recall(state, featuresOf(query, this.config), this.config), head);
+    const [query] = project([matrixRow(key_embedding, question[0])], query_weight);
+    return project([recall(state, featuresOf(query, this.config), this.config)], head)[0];
   }
 }
 
@@ -670,22 +674,42 @@ export function loadModel(bytes) {
 
 // ---- what all of it needs -----------------------------------------------------------------------
 
-/** x W, added to y: (rows) -> (columns). weight: (rows, columns). */
-function vectorTimesMatrix(x, { shape: [rows, columns], data }, y = new Float64Array(columns)) {
+/**
+ * x W at every position, added to y. weight: (rows, columns). Two positions at a time, for then an
+ * entry of W is read half as often.
+ */
+function project(x, weight, y = x.map(() => new Float64Array(weight.shape[1]))) {
+  for (let token = 0; token < x.length; token += 2) {
+    const spare = token + 1 === x.length; // the last of an odd number is computed twice
+    const other = spare ? token : token + 1;
+    addProducts(x[token], x[other], weight, y[token], spare ? y[token].slice() : y[other]);
+  }
+  return y;
+}
+
+/** y + x W for two vectors, four rows at a time: y is read and written a quarter as often. */
+function addProducts(x1, x2, { shape: [rows, columns], data }, y1, y2) {
   let i = 0;
   for (; i + 4 <= rows; i += 4) {
-    // Four rows at a time: y is read and written a quarter as often.
-    const [a, b, c, d] = [x[i], x[i + 1], x[i + 2], x[i + 3]];
+    const [a1, b1, c1, d1] = [x1[i], x1[i + 1], x1[i + 2], x1[i + 3]];
+    const [a2, b2, c2, d2] = [x2[i], x2[i + 1], x2[i + 2], x2[i + 3]];
     const first = i * columns;
     const [second, third, fourth] = [first + columns, first + 2 * columns, first + 3 * columns];
     for (let j = 0; j < columns; j++) {
-      y[j] += a * data[first + j] + b * data[second + j] + c * data[third + j] + d * data[fourth + j];
+      const a = data[first + j];
+      const b = data[second + j];
+      const c = data[third + j];
+      const d = data[fourth + j];
+      y1[j] += a1 * a + b1 * b + c1 * c + d1 * d;
+      y2[j] += a2 * a + b2 * b + c2 * c + d2 * d;
     }
   }
   for (; i < rows; i++) {
-    for (let j = 0; j < columns; j++) y[j] += x[i] * data[i * columns + j];
+    for (let j = 0; j < columns; j++) {
+      y1[j] += x1[i] * data[i * columns + j];
+      y2[j] += x2[i] * data[i * columns + j];
+    }
   }
-  return y;
 }
 
 /** Row i of a matrix, as a view. */
