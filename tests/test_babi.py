@@ -71,6 +71,12 @@ def answer(task, facts, question):
         if words[2] in BACK:  # What is north of the X
             return next(one for one, to, other in known if (to, other) == (words[2], words[-1]))
         return next(other for one, to, other in known if (one, to) == (words[3], words[4]))
+    if task == "got":
+        return next(
+            get[1]
+            for fact in reversed(facts)
+            if (get := re.fullmatch(GET, fact)) and get[2] == words[3]
+        )
     place, been, gifts = read(facts)
     if task == "qa1":
         return place[words[2]]
@@ -106,18 +112,20 @@ def test_every_answer_follows_from_the_sentences(task, dialect):
                 assert answer(task, facts, question.text) == question.answer
 
 
-def all_questions(facts):
-    """About all who have moved, what such a person holds, and where it was."""
+def all_questions(task, facts):
+    """About all who have moved, what such a person holds, and where it was; for qa2 who took it."""
     place, been, _ = read(facts)
-    held = {}
+    held, taken = {}, set()
     for fact in facts:
         if found := re.fullmatch(GET, fact):
             held[found[2]] = found[1]
+            taken.add(found[2])
         elif found := re.fullmatch(DROP, fact):
             del held[found[2]]
     before = {thing: places for thing, places in been.items() if len(places) > 2}
     return (
         {f"Where is {who}?" for who in place}
+        | {f"Who got the {thing} last?" for thing in taken if task == "qa2"}
         | {f"Where is the {thing}?" for thing, who in held.items() if who in place}
         | {f"Where was the {thing} before the {places[-1]}?" for thing, places in before.items()}
     )
@@ -144,14 +152,16 @@ def test_auxiliary_questions_are_about_all_other_gifts(dialect):
 @each_dialect
 @pytest.mark.parametrize("task", ["qa1", "qa2", "qa3", "qa4"])
 def test_auxiliary_questions_are_all_others_about_the_same_facts(task, dialect):
-    begin = {"Where was the": "qa3", "Where is the": "qa2", "Where is": "qa1"}
+    begin = {
+        "Where was the": "qa3", "Where is the": "qa2", "Where is": "qa1", "Who got the": "got"
+    }  # fmt: skip
     asked, lying = set(), 0
     for story in draw(task, dialect):
         for moment in story.moments:
             if task in ("qa2", "qa3"):
                 texts = {question.text for question in moment.questions + moment.auxiliary}
-                assert all_questions(story.facts[: moment.n_facts]) <= texts
-                assert len(texts) <= 4 + 3 + 3
+                assert all_questions(task, story.facts[: moment.n_facts]) <= texts
+                assert len(texts) <= 4 + 3 + 3 + (3 if task == "qa2" else 0)
             for question in moment.auxiliary:
                 assert question not in moment.questions
                 kind = next(
@@ -165,7 +175,8 @@ def test_auxiliary_questions_are_all_others_about_the_same_facts(task, dialect):
     if task not in ("qa2", "qa3"):
         assert not asked
         return
-    assert asked - {task} == {"qa1", "qa2", "qa3"} - {task}
+    also = {"got"} if task == "qa2" else set()
+    assert asked - {task} == {"qa1", "qa2", "qa3"} - {task} | also
     assert (lying > 0) == (task == "qa3" or dialect == "generator"), (
         "what lies is asked in any case"
     )

@@ -241,7 +241,7 @@ def where_is_something(random: Random, dialect: Dialect) -> Story:
     def ask(world: World) -> list[Question]:
         return about_places(world, dialect.asks_what_lies)
 
-    return things_carried_about(random, dialect, ask, 2)
+    return things_carried_about(random, dialect, ask, 2, about_getters)
 
 
 def where_was_something(random: Random, dialect: Dialect) -> Story:
@@ -254,6 +254,14 @@ def about_people(world: World) -> list[Question]:
     return [
         Question(f"Where is {who}?", world.places[who], (fact,))
         for who, fact in world.moved.items()
+    ]
+
+
+def about_getters(world: World) -> list[Question]:
+    """Who got each thing last, of which that has been told."""
+    return [
+        Question(f"Who got the {thing} last?", world.facts[fact].split()[0], (fact,))
+        for thing, fact in world.got.items()
     ]
 
 
@@ -282,12 +290,16 @@ def about_earlier_places(world: World) -> list[Question]:
 
 
 def things_carried_about(
-    random: Random, dialect: Dialect, ask: Callable[[World], list[Question]], n_supports: int
+    random: Random,
+    dialect: Dialect,
+    ask: Callable[[World], list[Question]],
+    n_supports: int,
+    hints: Callable[[World], list[Question]] = lambda world: [],
 ) -> Story:
     """Facts of qa2 and qa3. After GAP of them a coin decides, fact by fact, whether to ask.
 
     A story with a question of more or fewer supports is given up, and another one begun. All else
-    that can be asked of people and things is auxiliary.
+    that can be asked about places is auxiliary, and so are the hints.
     """
     while True:
         world, moments, since, fits = World.of(random, dialect), [], 0, True
@@ -295,9 +307,8 @@ def things_carried_about(
             world.perform(world.draw([("move",), ("get", "drop"), ("get", "drop")]))
             since += 1
             if since >= GAP and random.random() < 0.5 and (possible := ask(world)):
-                known = (
-                    about_people(world) + about_places(world, True) + about_earlier_places(world)
-                )
+                known = about_people(world) + about_places(world, True)
+                known += about_earlier_places(world) + hints(world)
                 others = tuple(question for question in known if question not in possible)
                 moments.append(Moment(len(world.facts), shuffled(random, possible), others))
                 fits, since = len(moments[-1].questions[0].supports) == n_supports, 0

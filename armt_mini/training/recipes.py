@@ -74,8 +74,8 @@ BABILONG: dict[str, Any] = {
 # of them, and attention alone cannot join them. All else that the same facts answer is asked as
 # well, of four people and twice of three things: so the plateau is left four times sooner. After it
 # Muon gets further than AdamW, and at the end a model without cut facts (LOG.md). Then segments
-# grow, with four facts in each, and with two. At the end qa2 is asked its own questions alone, and
-# gains by it; qa3 would forget what it is not asked.
+# grow, with four facts in each, and with two. qa2 is also asked who got a thing, and at the end its
+# own questions alone, and gains by it; qa3 would forget what it is not asked.
 SEVERAL_FACTS: dict[str, Any] = {
     "tokens": [(n, n) for n in (64, 256, 1024, 4096, 4096, 4096)],
     "steps": [4000, 1500, 1500, 1500, 1000, 800],
@@ -97,7 +97,7 @@ OWN_QUESTIONS_LAST: list[dict[str, Any]] = [
 # So all gifts that were told are asked for, and all forms of the questions, from the stage on that
 # is long enough for a story.
 OF_TASK: dict[str, dict[str, Any]] = {
-    "qa2": SEVERAL_FACTS | {"settings": OWN_QUESTIONS_LAST},
+    "qa2": SEVERAL_FACTS | {"settings": OWN_QUESTIONS_LAST, "n_questions": 13},
     "qa3": SEVERAL_FACTS,
     "qa4": {"n_questions": 8},
     "qa5": {
