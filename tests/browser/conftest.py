@@ -1,7 +1,7 @@
 """What the browser tests share: the built site, a server for it, a Chromium, and opened pages."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -45,6 +45,10 @@ FLAGS = [
 ]
 
 
+# In place of MathJax, for a test that looks at no equation.
+NO_EQUATIONS = "MathJax.startup.promise = Promise.resolve()"
+
+
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, format, *arguments):
         """Say nothing: the tests report what fails."""
@@ -83,23 +87,45 @@ def open_page(browser, address):
     """`with open_page("chapters/x.html", theme="dark", width=390) as page`: settled.
 
     At 390 pixels it is a phone, with a finger. `from_folder`: the file itself, not served.
+    `typeset=False`: its equations stay as they are written, for tests that look at widgets only.
 
     Leaving it fails the test if anything was wrong: an error or a warning in the console, a request
-    that failed or went to another host.
+    that failed or went to another host. If nothing was, the next one in the same view gets the same
+    tab, empty: its process starts once, and has read the scripts that all pages share.
     """
 
     @contextmanager
-    def open_page(name, theme="light", width=1280, from_folder=False):
-        root = SITE.as_uri() if from_folder else address
+    def open_page(name, theme="light", width=1280, from_folder=False, typeset=True):
+        view = theme, width, from_folder, typeset
+        page, problems = tabs.pop(view, None) or open_tab(*view)
+        page.goto(f"{SITE.as_uri() if from_folder else address}/{name}")
+        settle(page)
+        yield page
+        assert_none("problems", problems)
+        empty(page, width)
+        tabs[view] = page, problems
+
+    def open_tab(theme, width, from_folder, typeset):
         view = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
         view |= {"is_mobile": width == 390, "has_touch": width == 390}
-        with visit(browser, urlsplit(root).netloc, **view) as (page, problems):
-            page.goto(f"{root}/{name}")
-            settle(page)
-            yield page
-            assert_none("problems", problems)
+        host = "" if from_folder else urlsplit(address).netloc
+        page, problems = opened.enter_context(visit(browser, host, **view))
+        if not typeset:
+            page.route("**/tex-mml-chtml.js*", lambda route: route.fulfill(body=NO_EQUATIONS))
+        return page, problems
 
-    return open_page
+    tabs = {}  # by view: one that no test has open
+    with ExitStack() as opened:
+        yield open_page
+
+
+def empty(page, width):
+    """Leave nothing in a tab for the next page: no storage, no mouse, the screen and the width."""
+    page.evaluate("localStorage.clear(), sessionStorage.clear()")
+    page.goto("about:blank")
+    page.mouse.move(-1, -1)
+    page.emulate_media(media="null")
+    page.set_viewport_size({"width": width, "height": 900})
 
 
 @pytest.fixture(scope="module")

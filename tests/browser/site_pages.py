@@ -4,8 +4,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
-
 SITE = Path(__file__).parents[2] / "build" / "site"
 ENTRY = "index.html"  # sends the reader on to the first page
 
@@ -21,11 +19,6 @@ WIDGET_PAGES = [page for page in PAGES if "jupyter.widget-view" in (SITE / page)
 
 THEMES = ("light", "dark")
 WIDTHS = (1280, 390)  # a laptop and a phone, in pixels
-
-# For a test that looks at every page, or at every view of a page.
-each_page = pytest.mark.parametrize("name", PAGES)
-each_theme = pytest.mark.parametrize("theme", THEMES)
-each_width = pytest.mark.parametrize("width", WIDTHS)
 
 ALL_DRAWN = """document.querySelectorAll('.armt-widget[aria-busy="false"]').length ===
     document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length"""

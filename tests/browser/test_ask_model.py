@@ -54,7 +54,7 @@ def assert_answers(widget, lab):
 @pytest.mark.parametrize("name", LABS)
 @pytest.mark.parametrize("n_read", [1, 20, 60])
 def test_page_and_package_agree(open_page, name, n_read):
-    with open_page(f"{PAGE}#{name}.n_read={n_read}&{name}.seed=5") as page:
+    with open_page(f"{PAGE}#{name}.n_read={n_read}&{name}.seed=5", typeset=False) as page:
         lab = LABS[name](n_read=n_read, seed=5)
         assert_answers(widget_of(page, name), lab)
         widget_of(page, name).get_by_role("button", name="Read one more pair").press("Enter")
@@ -65,7 +65,7 @@ def test_page_and_package_agree(open_page, name, n_read):
 
 @pytest.mark.parametrize("erased", [1, 2])
 def test_erasing_a_layer(open_page, erased):
-    with open_page(PAGE) as page:
+    with open_page(PAGE, typeset=False) as page:
         widget = widget_of(page, "pocket")
         for _ in range(erased):
             widget.locator("[name=erased]").press("ArrowRight")
@@ -75,7 +75,7 @@ def test_erasing_a_layer(open_page, erased):
 
 def test_typed_pairs_are_read_one_by_one_and_a_slip_among_them_is_left_out(open_page):
     text = "3:7 11:2 3:9"
-    with open_page(PAGE) as page:
+    with open_page(PAGE, typeset=False) as page:
         widget = widget_of(page, "pocket")
         widget.locator("[name=typed]").fill(text)
         for n_read in (1, 2, 3, 3):  # after the last pair there is no other
@@ -101,7 +101,7 @@ CURVE_HAS_200_PLACES = """() => {
 
 
 def test_the_curve_is_drawn_to_its_end_in_idle_time_and_again_for_other_pairs(open_page):
-    with open_page(PAGE) as page:
+    with open_page(PAGE, typeset=False) as page:
         widget = widget_of(page, "layers")
         widget.evaluate("(widget) => (window.layers = widget)")
         for seed in (0, 1):

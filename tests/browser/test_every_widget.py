@@ -162,6 +162,17 @@ def buttons_of(widget):
     return [name for name in names if name not in ("Reset", "Play")]
 
 
+def assert_controls_follow_mouse_and_keyboard_and_reset(page):
+    for widget in widgets_of(page):
+        before = shown(widget)
+        try_controls(page, widget)
+        assert shown(widget) != before
+        for button in buttons_of(widget):
+            try_button(page, widget, button)
+        widget.get_by_role("button", name="Reset").press("Enter")
+        assert shown(widget) == before
+
+
 def assert_print_shows_the_static_figures(page):
     """And the screen does not."""
     assert page.locator(".armt-static").count() == page.locator(".armt-widget").count()
@@ -170,24 +181,6 @@ def assert_print_shows_the_static_figures(page):
     page.emulate_media(media="print")
     assert all(figure.is_visible() for figure in page.locator(".armt-static").all())
     assert not any(widget.is_visible() for widget in widgets_of(page))
-
-
-@each_widget_page
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
-def test_controls_follow_mouse_and_keyboard_and_reset_and_print_shows_the_static_figure(
-    open_page, name, theme, width
-):
-    with open_page(name, theme, width) as page:
-        for widget in widgets_of(page):
-            before = shown(widget)
-            try_controls(page, widget)
-            assert shown(widget) != before
-            for button in buttons_of(widget):
-                try_button(page, widget, button)
-            widget.get_by_role("button", name="Reset").press("Enter")
-            assert shown(widget) == before
-        page.set_viewport_size({"width": 1280, "height": 900})
-        assert_print_shows_the_static_figures(page)
 
 
 WRONG_LINK = """(widgets) => widgets.flatMap((widget) =>
@@ -213,7 +206,7 @@ def test_controls_work_from_a_folder_their_link_carries_them_and_a_wrong_link_ch
         page.wait_for_timeout(600)  # the address follows a quarter of a second later
         moved, link = all_shown(page), page.url
     assert "#" in link
-    with open_page(f"{name}#{link.split('#')[1]}") as page:
+    with open_page(f"{name}#{link.split('#')[1]}", typeset=False) as page:
         assert all_shown(page) == moved
         for reset in page.get_by_role("button", name="Reset").all():
             reset.click()
@@ -222,7 +215,7 @@ def test_controls_work_from_a_folder_their_link_carries_them_and_a_wrong_link_ch
         is_at_its_end = slider.input_value() == slider.get_attribute("max")
         slider.press("ArrowLeft" if is_at_its_end else "ArrowRight")
         page.wait_for_url(lambda address: "#" in address)
-    with open_page(f"{name}#{wrong}") as page:
+    with open_page(f"{name}#{wrong}", typeset=False) as page:
         assert all_shown(page) == first
 
 

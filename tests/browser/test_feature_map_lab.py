@@ -37,7 +37,7 @@ def test_page_and_package_agree(open_page, d_memory, nu):
     places = {"x1": -1.3, "x2": 0.7, "y1": 0.2, "y2": -1.9}
     values = places | {"d_memory": d_memory, "nu": nu}
     link = "&".join(f"feature-map-lab.{name}={value}" for name, value in values.items())
-    with open_page(f"{PAGE}#{link}") as page:
+    with open_page(f"{PAGE}#{link}", typeset=False) as page:
         assert_shows(page.locator(".armt-widget"), FeatureMapLab(**values))
 
 
@@ -73,7 +73,7 @@ def place_in(plane):
 
 @pytest.mark.parametrize(("drag", "width"), [(drag_by_mouse, 1280), (drag_by_finger, 390)])
 def test_both_points_can_be_dragged(open_page, drag, width):
-    with open_page(PAGE, width=width) as page:
+    with open_page(PAGE, width=width, typeset=False) as page:
         widget = page.locator(".armt-widget")
         place = place_in(widget.locator(".armt-plane > svg"))
         before = page.evaluate("scrollY")
@@ -91,7 +91,7 @@ def test_both_points_can_be_dragged(open_page, drag, width):
 
 
 def test_a_finger_beside_the_points_scrolls_the_page(open_page):
-    with open_page(PAGE, width=390) as page:
+    with open_page(PAGE, width=390, typeset=False) as page:
         widget = page.locator(".armt-widget")
         place = place_in(widget.locator(".armt-plane > svg"))
         before = page.evaluate("scrollY")

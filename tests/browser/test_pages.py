@@ -12,11 +12,15 @@ from site_pages import (
     ENTRY,
     PAGES,
     SITE,
+    THEMES,
     WIDTHS,
     assert_none,
-    each_page,
     settle,
     visit,
+)
+from test_every_widget import (
+    assert_controls_follow_mouse_and_keyboard_and_reset,
+    assert_print_shows_the_static_figures,
 )
 
 UNTYPESET_EQUATIONS = """() => [
@@ -84,9 +88,11 @@ def hard_to_use(page):
     ]
 
 
-@each_page
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
-def test_page_is_whole_light_and_for_everybody(open_page, name, theme, width):
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("theme", "width"), list(zip(THEMES, WIDTHS, strict=True)))
+def test_page_is_whole_light_for_everybody_its_widgets_follow_and_it_prints(
+    open_page, name, theme, width
+):
     with open_page(name, theme, width) as page:
         assert page.evaluate(WEIGHT) < 6e6
         assert page.get_attribute("html", "data-theme") == theme
@@ -98,9 +104,12 @@ def test_page_is_whole_light_and_for_everybody(open_page, name, theme, width):
         )
         # Before the width changes: the theme follows it a while later.
         assert_none("hard or impossible to use for some readers", hard_to_use(page))
-        for some_width in WIDTHS:
+        for some_width in sorted(WIDTHS, key=width.__eq__):  # its own last
             page.set_viewport_size({"width": some_width, "height": 900})
             assert_none("wider than the page", page.evaluate(WIDER_THAN_THE_PAGE))
+        assert_controls_follow_mouse_and_keyboard_and_reset(page)
+        page.set_viewport_size({"width": 1280, "height": 900})
+        assert_print_shows_the_static_figures(page)
 
 
 def test_book_opens_from_a_folder(browser):

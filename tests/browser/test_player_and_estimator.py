@@ -22,7 +22,7 @@ PLAYERS = [
 def test_the_estimator_agrees_with_the_package(open_page):
     values = {"percent": 61.3, "n_pairs": 37, "n_values": 9, "n_questions": 140}
     link = "&".join(f"estimator.{name}={value}" for name, value in values.items())
-    with open_page(f"{PAGE}#{link}") as page:
+    with open_page(f"{PAGE}#{link}", typeset=False) as page:
         estimator = Estimator(**values)
         found = numbers(widget_of(page, "estimator").locator(".armt-summary").inner_text())
         estimate, low, high = estimator.remembered()
@@ -47,7 +47,7 @@ def frames_of(page, name):
 
 
 def test_players_show_the_frames_of_the_notebook(open_page):
-    with open_page(PAGE) as page:
+    with open_page(PAGE, typeset=False) as page:
         for name in ("training", "in-use"):
             player = widget_of(page, name)
             for key in ("Home", "PageUp", "End"):
@@ -60,7 +60,7 @@ def test_players_show_the_frames_of_the_notebook(open_page):
 
 @pytest.mark.parametrize(("chapter", "name"), PLAYERS)
 def test_a_player_plays_to_its_end_pauses_and_steps(open_page, chapter, name):
-    with open_page(chapter) as page:
+    with open_page(chapter, typeset=False) as page:
         player = widget_of(page, name)
         slider = player.locator("[name=frame]")
         last = int(slider.get_attribute("max"))
