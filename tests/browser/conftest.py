@@ -103,6 +103,7 @@ def open_page(browser, address):
         yield page
         assert_none("problems", problems)
         empty(page, width)
+        problems.clear()  # leaving it may have ended a request
         tabs[view] = page, problems
 
     def open_tab(theme, width, from_folder, typeset):
