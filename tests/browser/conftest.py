@@ -8,9 +8,13 @@ from urllib.parse import urlsplit
 
 import chromium
 import pytest
+import torch
 from playwright.sync_api import sync_playwright
 from site_pages import SITE, assert_none, settle, visit
 from test_every_widget import as_opened
+
+# The cores are busy with the pages: threads would wait for one another.
+torch.set_num_threads(1)
 
 # A window of Chromium prepares the suggestions under its address bar in pages of their own, which
 # takes as long as opening a short page of the book. Only the last list of features counts, so those

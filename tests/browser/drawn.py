@@ -10,7 +10,7 @@ HEATMAP = """(canvas) => {
     copy.drawImage(canvas, 0, 0);
     return {
         size: [height, width, 4],
-        entries: [...copy.getImageData(0, 0, width, height).data],
+        entries: copy.getImageData(0, 0, width, height).data.join(),  // a list would take longer
         colours: ["zero", "negative", "positive"].map((name) =>
             getComputedStyle(canvas).getPropertyValue(`--armt-${name}`).trim()),
     };
@@ -47,7 +47,8 @@ def assert_matrix(widget, title, expected):
     heatmap = view(widget, ".armt-heatmap", title)
     found = heatmap.locator("canvas").evaluate(HEATMAP)
     zero, *ends = (np.array([*bytes.fromhex(colour[1:])]) for colour in found["colours"])
-    away = np.reshape(found["entries"], found["size"])[..., :3] - zero
+    entries = np.array(found["entries"].split(","), dtype=float).reshape(found["size"])
+    away = entries[..., :3] - zero
     shares = [away @ (end - zero) / ((end - zero) @ (end - zero)) for end in ends]
     end = heatmap.locator(".armt-scale span").last.inner_text()
     (limit,) = numbers(end)
