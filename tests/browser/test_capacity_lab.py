@@ -10,9 +10,8 @@ from armt_mini.widgets import CapacityLab
 PAGE = "chapters/02_linear_attention.html"
 
 
-def words(lab):
+def words(lab, found):
     """The sentence under the controls, from the package's numbers."""
-    found = lab.experiment()
     rows, columns = found.states[0].associations.shape[1:]
     right = int((found.margins[lab.n_pairs][0] > 0).sum())
     return (
@@ -24,8 +23,8 @@ def words(lab):
 
 def assert_shows(widget, lab):
     """The sentence, the matrix, the bars and the curves are the package's."""
-    assert widget.locator(".armt-summary").inner_text() == words(lab)
     found = lab.experiment()
+    assert widget.locator(".armt-summary").inner_text() == words(lab, found)
     title = "Association matrix A (row: feature, column: symbol)"
     assert_matrix(widget, title, found.states[lab.n_pairs].associations[0])
     bars = Chart(widget, "Recall of each pair").bars()
