@@ -111,10 +111,10 @@ def open_page(browser, address):
         tabs[view] = page, problems
 
     def open_tab(theme, width, from_folder, typeset):
-        view = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
-        view |= {"is_mobile": width == 390, "has_touch": width == 390}
+        options = {"color_scheme": theme, "viewport": {"width": width, "height": 900}}
+        options |= {"is_mobile": width == 390, "has_touch": width == 390}
         host = "" if from_folder else urlsplit(address).netloc
-        page, problems = opened.enter_context(visit(browser, host, **view))
+        page, problems = opened.enter_context(visit(browser, host, **options))
         if not typeset:
             page.route("**/tex-mml-chtml.js*", lambda route: route.fulfill(body=NO_EQUATIONS))
         return page, problems

@@ -17,7 +17,6 @@ if not PAGES:
 CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
 WIDGET_PAGES = [page for page in PAGES if "jupyter.widget-view" in (SITE / page).read_text("utf-8")]
 
-THEMES = ("light", "dark")
 WIDTHS = (1280, 390)  # a laptop and a phone, in pixels
 
 ALL_DRAWN = """document.querySelectorAll('.armt-widget[aria-busy="false"]').length ===
