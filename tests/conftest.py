@@ -64,10 +64,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: left to `make test`, where nothing runs beside it")
     config.addinivalue_line("markers", "dtypes(...): the dtypes to run in, if not the usual two")
     config.addinivalue_line("markers", "no_cover: what it reaches does not count as tested")
+    # Each of several processes starts two watchers, and `no_cover` would stop one of them.
+    watching = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if hasattr(config, "workerinput") and watching:
+        watching.cov.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The fast tests must reach all code by themselves; slow ones need not be watched for it."""
+    """The fast tests must reach all code by themselves; slow ones need not be watched for it.
+
+    Nor need those that draw hundreds of stories, and are marked: it takes them twice as long.
+    """
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker("no_cover")

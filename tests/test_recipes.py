@@ -124,6 +124,7 @@ def test_systems_without_stacked_layers_are_trained_with_adamw():
     assert found == {"armt": "muon", "rmt": "muon", "prmt": "muon", "mamba": "adamw"}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", TASKS)
 def test_the_first_texts_of_every_task_of_babilong_have_stories(name):
     task = Babilong(task=name)
