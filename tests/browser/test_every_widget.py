@@ -36,6 +36,12 @@ def shown(widget):
     return widget.evaluate(STATE)
 
 
+def seen(widget):
+    """What the sentence, the matrices and the curves say, whatever the controls do."""
+    curves = widget.locator("svg").evaluate_all("(all) => all.map((svg) => svg.outerHTML)")
+    return [*shown(widget)[1:], curves]
+
+
 def frame(page):
     """Let the next frame be drawn."""
     page.evaluate(NEXT_FRAME)
@@ -57,7 +63,8 @@ def all_shown(page):
 
 
 # The functions below take a control as an element that has been found: where a model computes
-# beside them, every question to the page waits for its turn.
+# beside them, every question to the page waits for its turn. Each of them yields where the
+# widget is looked at: it must not say and draw the same everywhere.
 
 
 def try_slider(page, slider):
@@ -67,6 +74,7 @@ def try_slider(page, slider):
     for key, end in {"Home": low, "End": high}.items():
         page.keyboard.press(key)
         assert slider.input_value() == end
+        yield
     page.keyboard.press("ArrowLeft")
     assert slider.input_value() != high
     slider.click()
@@ -85,11 +93,13 @@ def try_list(page, choice):
         choice.press(key)
         frame(page)
         assert choice.input_value() == option
+        yield
     choice.click()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     frame(page)
     assert choice.input_value() == options[1]
+    yield
 
 
 def try_switch(page, switch):
@@ -99,16 +109,20 @@ def try_switch(page, switch):
     switch.press(" ")
     frame(page)
     assert switch.is_checked() != before
+    yield
     switch.click()
     frame(page)
     assert switch.is_checked() == before
+    yield
 
 
 def try_text(page, text):
     text.click()
+    yield
     page.keyboard.type("3:7 11:2")
     frame(page)
     assert text.input_value() == "3:7 11:2"
+    yield
 
 
 TRIES = {
@@ -120,9 +134,12 @@ TRIES = {
 
 
 def try_controls(page, widget):
+    for switch in widget.locator("input[type=checkbox]").all():
+        switch.check()  # a slider may say something of what it switches on
     for kind, try_control in TRIES.items():
         for control in widget.locator(kind).element_handles():
-            try_control(page, control)
+            first, *others = [seen(widget) for _ in try_control(page, control)]
+            assert others != [first] * len(others), f"{control.get_attribute('name')}: no change"
 
 
 def by_mouse(button):
