@@ -75,8 +75,8 @@ BABILONG: dict[str, Any] = {
 # well, of four people and twice of three things: so the plateau is left four times sooner. After it
 # Muon gets further than AdamW. Then segments grow, with four facts in each, and with two. qa2 is
 # also asked who got a thing, and at the end its own questions alone, and gains by it; qa3 would
-# forget what it is not asked. Cut facts in half of the texts cost qa2 more than they bring; it has
-# them in one text of seven (LOG.md).
+# forget what it is not asked. Cut facts in half of the texts cost qa2 more than they bring, so it
+# has fewer (LOG.md).
 SEVERAL_FACTS: dict[str, Any] = {
     "tokens": [(n, n) for n in (64, 256, 1024, 4096, 4096, 4096)],
     "steps": [4000, 1500, 1500, 1500, 1000, 800],
