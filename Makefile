@@ -91,7 +91,7 @@ check: lint
 	$(UNIT_TESTS) -m 'not slow'
 
 # Also what is slow: several processes, the shipped models, the chapters, and the book's pages in a
-# browser; and whether the fast tests reach all code, which makes those a quarter slower.
+# browser; and whether the fast tests reach all code, which makes those slower.
 test: lint
 	$(UNIT_TESTS) $(COVERAGE)
 	@$(MAKE) --no-print-directory browser

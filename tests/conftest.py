@@ -64,7 +64,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: left to `make test`, where nothing runs beside it")
     config.addinivalue_line("markers", "dtypes(...): the dtypes to run in, if not the usual two")
     config.addinivalue_line("markers", "no_cover: what it reaches does not count as tested")
-    # Each of several processes starts two watchers, and `no_cover` would stop one of them.
+    # In each of several processes pytest-cov starts the watcher of the first one, whose findings it
+    # drops, and then the process's own. `no_cover` would stop only that.
     watching = getattr(config.pluginmanager.getplugin("_cov"), "cov_controller", None)
     if hasattr(config, "workerinput") and watching:
         watching.cov.stop()
@@ -73,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The fast tests must reach all code by themselves; slow ones need not be watched for it.
 
-    Nor need those that draw hundreds of stories, and are marked: it takes them twice as long.
+    Nor need those that draw many stories, and are marked: being watched doubles their time.
     """
     for item in items:
         if item.get_closest_marker("slow"):

@@ -207,6 +207,9 @@ def test_density_leaves_room_for_the_background():
         for task in (sparse, full)
     ]
     assert max(lengths[0]) <= 32 < max(lengths[1]) <= 128
+
+
+def test_a_density_that_leaves_no_room_or_is_none_is_an_error():
     with pytest.raises(ValueError, match=r"^density: expected 0 to 1, got 1.5"):
         Babilong(density=1.5)
     with pytest.raises(ValueError, match=r"^qa1: no story in 1000 has at most 3 tokens"):

@@ -112,6 +112,7 @@ def test_where_several_facts_answer_segments_begin_short(name):
         assert config.segment_length == task.segment_length
         assert task.auxiliary == (name == "qa3" or task.decoys == 0), "qa2: not at the end"
         lengths.append(task.segment_length)
+    assert task.cut_facts == (0.15 if name == "qa2" else 0)
     assert lengths[0] == 16
     assert lengths == sorted(lengths)
     assert config.segment_length == model.config.segment_length == 128

@@ -91,7 +91,7 @@ SEVERAL_FACTS: dict[str, Any] = {
     ],
     "optimiser": "muon", "n_questions": 10, "n_layers": 6, "d_mlp": 256,
 }  # fmt: skip
-OWN_QUESTIONS_LAST: list[dict[str, Any]] = [
+QA2_SETTINGS: list[dict[str, Any]] = [
     *SEVERAL_FACTS["settings"][:4],
     QUIET | {"auxiliary": False, "cut_facts": 0.15}, {"min_strength": 0.1},
 ]  # fmt: skip
@@ -99,7 +99,7 @@ OWN_QUESTIONS_LAST: list[dict[str, Any]] = [
 # So all gifts that were told are asked for, and all forms of the questions, from the stage on that
 # is long enough for a story.
 OF_TASK: dict[str, dict[str, Any]] = {
-    "qa2": SEVERAL_FACTS | {"settings": OWN_QUESTIONS_LAST, "n_questions": 13},
+    "qa2": SEVERAL_FACTS | {"settings": QA2_SETTINGS, "n_questions": 13},
     "qa3": SEVERAL_FACTS,
     "qa4": {"n_questions": 8},
     "qa5": {

@@ -37,9 +37,11 @@ def shown(widget):
 
 
 def seen(widget):
-    """What the sentence, the matrices and the curves say, whatever the controls do."""
-    curves = widget.locator("svg").evaluate_all("(all) => all.map((svg) => svg.outerHTML)")
-    return [*shown(widget)[1:], curves]
+    """What the sentence and the matrices say, whatever the controls do; the drawing, if there are
+    none. (A curve beside a matrix may go on growing by itself.)"""
+    _, sentence, matrices = shown(widget)
+    drawings = widget.locator("svg").evaluate_all("(all) => all.map((svg) => svg.outerHTML)")
+    return sentence, matrices or drawings
 
 
 def frame(page):
@@ -64,7 +66,7 @@ def all_shown(page):
 
 # The functions below take a control as an element that has been found: where a model computes
 # beside them, every question to the page waits for its turn. Each of them yields where the
-# widget is looked at: it must not say and draw the same everywhere.
+# widget is looked at: what it shows must differ at least once.
 
 
 def try_slider(page, slider):
@@ -134,12 +136,16 @@ TRIES = {
 
 
 def try_controls(page, widget):
-    for switch in widget.locator("input[type=checkbox]").all():
+    switches = widget.locator("input[type=checkbox]").all()
+    were = [switch.is_checked() for switch in switches]
+    for switch in switches:
         switch.check()  # a slider may say something of what it switches on
     for kind, try_control in TRIES.items():
         for control in widget.locator(kind).element_handles():
             first, *others = [seen(widget) for _ in try_control(page, control)]
             assert others != [first] * len(others), f"{control.get_attribute('name')}: no change"
+    for switch, was in zip(switches, were, strict=True):
+        switch.set_checked(was)
 
 
 def by_mouse(button):
