@@ -40,8 +40,8 @@ def seen(widget):
     """What the sentence and the matrices say, whatever the controls do; the drawing, if there are
     none. (A curve beside a matrix may go on growing by itself.)"""
     _, sentence, matrices = shown(widget)
-    drawings = widget.locator("svg").evaluate_all("(all) => all.map((svg) => svg.outerHTML)")
-    return sentence, matrices or drawings
+    drawing = "(all) => all.map((svg) => svg.outerHTML)"
+    return sentence, matrices or widget.locator("svg").evaluate_all(drawing)
 
 
 def frame(page):
