@@ -71,6 +71,7 @@ TRAINING = (
     ("learning_rate", float, "of the optimiser"),
     ("weight_decay", float, "of the optimiser"),
     ("final_lr", float, "part of the learning rate that is left after the last stage"),
+    ("average", int, "keep the mean of the weights over about so many steps of the last stage"),
     ("recompute", int, "hold activations of so many segments only, and compute the others again"),
     ("backprop", int, "let gradients flow through so many of the last segments only"),
 )

@@ -40,12 +40,12 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
 
 
 def test_a_run_that_was_killed_after_its_last_step_is_finished_by_the_next(tmp_path, monkeypatch):
-    def killed(path, model, optimisers, *rest):
+    def killed(path, model, recipe, history, optimisers, average):
         if optimisers:
-            save_run(path, model, optimisers, *rest)
+            save_run(path, model, recipe, history, optimisers, average)
 
     monkeypatch.setattr(loop, "save_run", killed)
-    run(config=recipe(checkpoint_every=19), checkpoint=tmp_path / "file")
+    run(config=recipe(checkpoint_every=19, average=3), checkpoint=tmp_path / "file")
     monkeypatch.undo()
 
     def has_moments():
@@ -53,8 +53,12 @@ def test_a_run_that_was_killed_after_its_last_step_is_finished_by_the_next(tmp_p
         return len(tensors["history.loss"]) == 19 and any("optimiser." in name for name in tensors)
 
     assert has_moments()
-    run(checkpoint=tmp_path / "file")
+    model, whole = small(seed=1), small()
+    run(model, config=recipe(average=3), checkpoint=tmp_path / "file")
     assert not has_moments()
+    run(whole, config=recipe(average=3))
+    for finished, expected in zip(model.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(finished, expected)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +212,27 @@ def test_every_step_is_made_with_the_learning_rate_of_its_place_in_the_stages(mo
     run()
     # 0.01 for 7 steps, then down towards a tenth of it, over 12 steps.
     assert made == pytest.approx([0.01] * 7 + [0.01 * (1 - 0.9 * n / 12) for n in range(12)])
+
+
+@pytest.mark.parametrize("average", [1, 3, 12, 100])
+def test_the_mean_of_the_weights_over_the_end_of_the_last_stage_is_kept(tmp_path, average):
+    model, steps = small(), []
+
+    def after_step(_):
+        steps.append([weight.detach().clone() for weight in model.parameters()])
+
+    config = recipe(average=average)  # of seven steps, and twelve in the last stage
+    train(model, TASK, config, checkpoint=tmp_path / "file", progress=False, after_step=after_step)
+    n_first = min(average, 12)  # counted alike; from then on all so far lose 1 / average each step
+    shares = [(1 - 1 / average) ** (12 - n_first) / n_first] * n_first
+    shares += [(1 - 1 / average) ** (11 - n) / average for n in range(n_first, 12)]
+    assert sum(shares) == pytest.approx(1)
+    kept = read_checkpoint(tmp_path / "file").tensors
+    for (name, weight), *history in zip(model.named_parameters(), *steps[7:], strict=True):
+        expected = sum(share * then for share, then in zip(shares, history, strict=True))
+        torch.testing.assert_close(weight.detach(), expected)
+        assert torch.equal(kept[f"model.{name}"], weight)
+    assert not [name for name in kept if name.startswith("average")]
 
 
 # One step
@@ -385,6 +410,7 @@ def test_more_pairs_than_keys_is_an_error_before_the_first_step(monkeypatch):
         (lambda: recipe(learning_rate=-1.0), "learning_rate: expected at least 0"),
         (lambda: recipe(final_lr=-1.0), "final_lr: expected at least 0"),
         (lambda: recipe(warmup=-1), "warmup: expected at least 0"),
+        (lambda: recipe(average=0), "average: expected at least 1"),
         (lambda: recipe(weight_decay=-1.0), "weight_decay: expected at least 0"),
         (lambda: recipe(clip_norm=-1.0), "clip_norm: expected at least 0"),
         (lambda: recipe(seed=-1), "seed: expected at least 0"),

@@ -84,6 +84,22 @@ def test_ctrl_c_lets_the_step_end_saves_and_can_go_on(tmp_path, monkeypatch, sto
     assert run(model(1), checkpoint=file) == run(model(0))
 
 
+@pytest.mark.parametrize("stop", [4, 6, 7, 11, 17])
+def test_a_run_that_is_stopped_keeps_the_same_mean_of_the_weights(
+    tmp_path, monkeypatch, stop, ctrl_c
+):
+    config, file = recipe(average=3), tmp_path / "run.safetensors"
+    with monkeypatch.context() as patch:
+        at_step(patch, stop, ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            run(config=config, checkpoint=file)
+    model, whole = small(seed=1), small()
+    run(model, config=config, checkpoint=file)
+    run(whole, config=config)
+    for resumed, expected in zip(model.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(resumed, expected)
+
+
 def test_a_second_ctrl_c_interrupts_at_once_and_saves_nothing_half_done(
     tmp_path, monkeypatch, ctrl_c
 ):

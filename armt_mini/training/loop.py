@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from armt_mini.checks import check_at_least, check_count, check_one_of, check_type
@@ -82,13 +83,14 @@ class TrainingConfig:
 
     optimiser: "adamw", or "muon", see `optimisers_for`. warmup: steps of the first stage over which
     the learning rate rises to its full size. final_lr: it falls on a straight line towards this
-    part of itself in the last stage. most_read: pairs (or tokens) that a step reads at most, in all
-    its samples together; samples so long that batch_size of them have more are fewer. n_questions:
-    asked of each memory, at most as many as there are (None: all). seed: of the samples; the model
-    has its own. checkpoint_every: steps between two checkpoints. schedule, precision, recompute,
-    backprop: see `Answers`; with schedule "captured" a step is played from CUDA graphs; but for
-    precision "float32", products of float32 matrices are taken in TF32. Raises ValueError for
-    numbers out of range.
+    part of itself in the last stage. average: what is kept at the end is an exponential moving mean
+    of the weights over about so many steps of the last stage; 1 keeps the last weights. most_read:
+    pairs (or tokens) that a step reads at most, in all its samples together; samples so long that
+    batch_size of them have more are fewer. n_questions: asked of each memory, at most as many as
+    there are (None: all). seed: of the samples; the model has its own. checkpoint_every: steps
+    between two checkpoints. schedule, precision, recompute, backprop: see `Answers`; with schedule
+    "captured" a step is played from CUDA graphs; but for precision "float32", products of float32
+    matrices are taken in TF32. Raises ValueError for numbers out of range.
     """
 
     stages: Sequence[Stage]
@@ -98,6 +100,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     warmup: int = 0
     final_lr: float = 1.0
+    average: int = 1
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 1e-3
     clip_norm: float = 1.0
@@ -116,7 +119,7 @@ class TrainingConfig:
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
         check_at_least(0, warmup=self.warmup)
         check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
-        check_count(n_questions=self.n_questions, most_read=self.most_read)
+        check_count(n_questions=self.n_questions, most_read=self.most_read, average=self.average)
 
     def batch_of(self, n_pairs: int) -> int:
         """Samples in a step, if each has so many pairs."""
@@ -225,15 +228,17 @@ def train(
         weight_decay=config.weight_decay,
     )
     history = History()
+    average: dict[str, Tensor] = {}
 
     def save(is_finished: bool = False) -> None:
         if checkpoint is not None and is_first:
-            save_run(checkpoint, model, () if is_finished else optimisers, recipe, vars(history))
+            going_on = ((), {}) if is_finished else (optimisers, average)
+            save_run(checkpoint, model, recipe, vars(history), *going_on)
 
     exists = checkpoint is not None and Path(checkpoint).exists()
     workers.wait()  # all have looked before the first one saves
     if checkpoint is not None and exists:
-        history = History(**resume(checkpoint, model, optimisers, recipe))
+        history = History(**resume(checkpoint, model, recipe, optimisers, average))
     else:
         save()  # a place that cannot be written to is found out now, not after hours
     workers.check_same(len(history), device)
@@ -271,6 +276,9 @@ def train(
                     generator=generator,  # not PyTorch's own, which stays as it is
                 ):
                     step(gradients, drawn, config, optimisers, history, index, task.unit, workers)
+                    if index == len(plan) - 1 and config.average > 1:
+                        n_averaged = min(len(history.steps_of(index)), config.average)
+                        move_average(average, model, 1 / n_averaged)
                     history.seconds.append(time.perf_counter() - start)
                     if after_step is not None:
                         after_step(len(history))
@@ -289,6 +297,7 @@ def train(
             save()
             raise
     if any(optimiser.state for optimiser in optimisers):
+        model.load_state_dict(average, strict=False)
         save(is_finished=True)  # a run that was finished has none, and stays the file that it is
     return history
 
@@ -327,6 +336,15 @@ def step(
     history.n_pairs.append(n_pairs)
     history.loss.append(mean_loss)
     history.accuracy.append(mean_accuracy)
+
+
+def move_average(average: dict[str, Tensor], model: nn.Module, share: float) -> None:
+    """Move an average of the weights towards the present ones by this share of the way, 1 at first.
+
+    average: by the weights' names, empty at first; it is changed in place.
+    """
+    for name, weight in model.named_parameters():
+        average.setdefault(name, weight.detach().clone()).lerp_(weight.detach(), share)
 
 
 def ignore_ctrl_c(_: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from armt_mini.tasks.babilong import Babilong
 from armt_mini.training.checkpoints import (
@@ -21,17 +21,21 @@ from armt_mini.training.checkpoints import (
     save_checkpoint,
 )
 
+AVERAGE = "average."  # what the names of averaged weights in a file begin with
+
 
 def save_run(
     path: str | Path,
     model: nn.Module,
-    optimisers: Sequence[torch.optim.Optimizer],
     recipe: dict[str, Any],
     history: Mapping[str, Sequence[float]],
+    optimisers: Sequence[torch.optim.Optimizer],
+    average: Mapping[str, Tensor],
 ) -> None:
-    """A checkpoint with all that is needed to go on; a finished run needs no optimisers for it.
+    """A checkpoint with all that is needed to go on.
 
     recipe: what a run that goes on must agree with. history: lists of numbers, one a step.
+    optimisers, average (of the weights, by their names): none for a run that is finished.
     """
     moments = {
         f"{prefix}{parameter}.{name}": tensor
@@ -44,7 +48,8 @@ def save_run(
         f"history.{name}": torch.tensor(column, dtype=torch.float64)
         for name, column in history.items()
     }
-    save_checkpoint(path, model, recipe, moments | columns)
+    means = {AVERAGE + name: tensor for name, tensor in average.items()}
+    save_checkpoint(path, model, recipe, moments | columns | means)
 
 
 def prefixed(
@@ -58,23 +63,24 @@ def prefixed(
 def resume(
     path: str | Path,
     model: nn.Module,
-    optimisers: Sequence[torch.optim.Optimizer],
     recipe: dict[str, Any],
+    optimisers: Sequence[torch.optim.Optimizer],
+    average: dict[str, Tensor],
 ) -> dict[str, list[Any]]:
-    """Put model and optimisers where the checkpoint left them, and return its history.
+    """Put model, optimisers and average where the checkpoint left them, and return its history.
 
     Raises ValueError, before it changes anything, if the file is of another run, model or dtype.
     """
     tensors, about = read_checkpoint(path)
     saved = {
         kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
-        for kind in (WEIGHTS, "history.", *(prefix for prefix, _ in prefixed(optimisers)))
+        for kind in (WEIGHTS, AVERAGE, "history.", *(prefix for prefix, _ in prefixed(optimisers)))
     }
     with suppress(KeyError, TypeError, ValueError):  # else the comparison says what is wrong
         about = about | {"config": asdict(config_of(about))}
         for stage in about["training"]["stages"]:  # older files lack what came later
             stage.setdefault("settings", {})
-        about["training"].setdefault("optimiser", "adamw")
+        about["training"] = {"optimiser": "adamw", "average": 1} | about["training"]
         if "split" in about["task"]:  # only BABILong has one
             about["task"] = asdict(Babilong()) | about["task"]
     theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
@@ -102,6 +108,8 @@ def resume(
             parameter, moment = name.split(".")
             state["state"].setdefault(int(parameter), {})[moment] = tensor
         optimiser.load_state_dict(state)
+    for name, mean in saved[AVERAGE].items():
+        average[name] = mean.to(model.get_parameter(name).device)
     columns = {name: column.tolist() for name, column in saved["history."].items()}
     for name in ("stage", "n_pairs"):
         columns[name] = [int(number) for number in columns[name]]
