@@ -93,6 +93,8 @@ def test_options_reach_the_run():
         "--questions",
         "1",
         *rates,
+        "--average",
+        "2",
         "--d-model",
         "5",
         "--d-memory",
@@ -107,6 +109,7 @@ def test_options_reach_the_run():
     ]
     assert (training["learning_rate"], training["weight_decay"]) == (0.5, 0.25)
     assert (training["final_lr"], training["n_questions"], training["batch_size"]) == (0.125, 1, 3)
+    assert training["average"] == 2
     assert (config["d_model"], config["d_memory"]) == (5, 3)
 
 

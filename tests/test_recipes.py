@@ -119,6 +119,17 @@ def test_where_several_facts_answer_segments_begin_short(name):
     assert sum(weight.numel() for weight in model.parameters()) < 3_000_000
 
 
+def test_two_facts_keep_a_mean_of_the_weights_but_not_where_the_stages_are_others():
+    recipes = {name: new_run("armt", Babilong(task=name))[1] for name in ("qa1", "qa2", "qa3")}
+    assert {name: found.average for name, found in recipes.items()} == {
+        "qa1": 1, "qa2": 300, "qa3": 1
+    }  # fmt: skip
+    assert recipes["qa2"].stages[-1].max_steps == 2000
+    own = dict(tokens=[(64, 64)], steps=100)
+    assert new_run("armt", Babilong(task="qa2"), **own)[1].average == 1
+    assert new_run("armt", Babilong(task="qa2"), **own, average=20)[1].average == 20
+
+
 def test_systems_without_stacked_layers_are_trained_with_adamw():
     task = Babilong(task="qa2")
     found = {name: new_run(name, task)[1].optimiser for name in ("armt", "rmt", "prmt", "mamba")}

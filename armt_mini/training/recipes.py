@@ -163,7 +163,7 @@ def new_run(
         recipe = (REWRITE if task.rewrite else REMEMBER) | RECIPES[name]
     unit = task.unit
     if unit in changes:
-        recipe |= {"until": NEVER, "settings": {}}
+        recipe |= {"until": NEVER, "settings": {}, "average": 1}
         if "steps" not in changes and isinstance(recipe["steps"], list):
             raise ValueError(f"steps: expected a number for the stages of {unit}, got none.")
     recipe |= changes
