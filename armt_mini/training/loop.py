@@ -232,8 +232,8 @@ def train(
 
     def save(is_finished: bool = False) -> None:
         if checkpoint is not None and is_first:
-            going_on = ((), {}) if is_finished else (optimisers, average)
-            save_run(checkpoint, model, recipe, vars(history), *going_on)
+            to_go_on = () if is_finished else optimisers
+            save_run(checkpoint, model, recipe, vars(history), to_go_on, average)
 
     exists = checkpoint is not None and Path(checkpoint).exists()
     workers.wait()  # all have looked before the first one saves
@@ -298,6 +298,7 @@ def train(
             raise
     if any(optimiser.state for optimiser in optimisers):
         model.load_state_dict(average, strict=False)
+        average.clear()
         save(is_finished=True)  # a run that was finished has none, and stays the file that it is
     return history
 
@@ -343,8 +344,10 @@ def move_average(average: dict[str, Tensor], model: nn.Module, share: float) -> 
 
     average: by the weights' names, empty at first; it is changed in place.
     """
-    for name, weight in model.named_parameters():
-        average.setdefault(name, weight.detach().clone()).lerp_(weight.detach(), share)
+    if not average:
+        average.update((name, weight.detach().clone()) for name, weight in model.named_parameters())
+    for name, mean in average.items():
+        mean.lerp_(model.get_parameter(name).detach(), share)
 
 
 def ignore_ctrl_c(_: int) -> None:
