@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def check_type(name: str, value: Any, expected: type) -> None:
     """Raise TypeError unless the value is of this type."""
     if not isinstance(value, expected):
-        raise TypeError(f"{name}: expected a {expected.__name__}, got {type(value).__name__}.")
+        article = "an" if expected is int else "a"
+        raise TypeError(
+            f"{name}: expected {article} {expected.__name__}, got {type(value).__name__}."
+        )
 
 
 def check_count(**counts: int | None) -> None:

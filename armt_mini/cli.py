@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
+from fractions import Fraction
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 import armt_mini
 from armt_mini.armt import ARMT
 from armt_mini.baselines.layer_alone import LayerAlone
+from armt_mini.checks import check_count
 from armt_mini.device import DEVICES, describe_device, measured, pick_device, present_devices
 from armt_mini.gpu import tensor_float_32
 from armt_mini.tasks import AssociativeRetrieval, Babilong, Task
@@ -119,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         name, colon, rest = str(error).partition(":")
         name = OPTION_NAMES.get(name, name)
+        if name == "pairs" and getattr(options, "tokens", None):
+            name = "tokens"  # of which BABILong has stages
         said = f"--{name.replace('_', '-')}{colon}{rest}" if hasattr(options, name) else error
         print(f"armt-mini: {said}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
@@ -237,7 +241,7 @@ def add_benchmark(command: ArgumentParser) -> None:
     about = "of the models (default: all on cuda, pocket elsewhere)"
     command.add_argument("--sizes", choices=tuple(speed.SIZES), nargs="+", help=about)
     about = "lengths of the text (default: 4k to 1M on cuda, 1k to 4k elsewhere)"
-    command.add_argument("--tokens", type=int, nargs="+", metavar="N", help=about)
+    command.add_argument("--tokens", type=length, nargs="+", metavar="N", help=about)
     about = "what to time (default: all)"
     command.add_argument("--systems", choices=speed.SYSTEMS, nargs="+", help=about)
     place = "where to save (default: data/results/benchmark-DEVICE.json)"
@@ -260,17 +264,19 @@ def add_device(command: ArgumentParser) -> None:
 
 def seed(text: str) -> int:
     """A number that PyTorch takes for a seed."""
-    if (number := int(text)) >= 2**63:
+    if (number := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"expected at least 0, got {text}")
+    if number >= 2**63:
         raise argparse.ArgumentTypeError(f"expected a number below 2^63, got {text}")
     return number
 
 
 def span(text: str) -> tuple[int, int]:
-    """Pairs or tokens of a stage: "8" is (8, 8), "4-8" is (4, 8)."""
+    """Pairs or tokens of a stage: "8" is (8, 8), "4-8" is (4, 8), "1k-4k" is (1000, 4000)."""
     fewest, _, most = text.partition("-")
     try:
-        return int(fewest), int(most or fewest)
-    except ValueError:
+        return length(fewest), length(most or fewest)
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(f"expected a number or a range, got {text!r}") from None
 
 
@@ -278,8 +284,11 @@ def length(text: str) -> int:
     """Tokens: "16k" is 16,000, "50M" 50 million."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "M") else (text, "")
     try:
-        return round(float(number) * {"": 1, "k": 1_000, "M": 1_000_000}[unit])
-    except ValueError:
+        whole, rest = divmod(Fraction(number) * {"": 1, "k": 1_000, "M": 1_000_000}[unit], 1)
+        if not rest:
+            return whole
+        raise ValueError
+    except (ValueError, ZeroDivisionError):
         raise argparse.ArgumentTypeError(f"expected a number as 16k or 50M, got {text!r}") from None
 
 
@@ -444,8 +453,8 @@ def begin_evaluation(options: Namespace, file: Path) -> tuple[Any, Any, torch.de
 def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> None:
     """`evaluate` for a model that reads stories hidden in long texts."""
     refuse(options, "a model of BABILong", "pairs", "questions")
-    anew = {"split": "test", "most_facts": None, "decoys": 0.0, "density": 1.0}
-    task = Babilong(**about["task"] | anew)
+    check_count(samples=options.samples)
+    task = Babilong(**about["task"] | {"most_facts": None, "density": 1.0})
     found, model, device = begin_evaluation(options, file)
     if not hasattr(model, "schedules"):
         raise ValueError(

@@ -306,6 +306,8 @@ def test_a_file_in_the_format_of_babi_is_read(tmp_path):
     ("text", "message"),
     [
         ("Mary moved.\n", "expected 'NUMBER fact' .* in line 1 of"),
+        ("² Mary moved.\n", "expected 'NUMBER fact' .* in line 1 of"),
+        ("1 Mary moved.\n2 Where is Mary?\toffice\tx\n", "expected 'NUMBER fact' .* in line 2 of"),
         ("1 Mary moved.\n2 Where is Mary?\toffice\n", "expected 'NUMBER fact' .* in line 2 of"),
         (
             "1 Mary moved.\n2 Where is Mary?\toffice\t7\n",

@@ -1,5 +1,6 @@
 """Hidden stories: every token against a text that is put together by hand; samples; errors."""
 
+from collections import Counter
 from itertools import pairwise
 from random import Random
 
@@ -61,7 +62,7 @@ def test_a_text_is_its_background_with_the_facts_put_in(around, n_tokens):
 
 
 def test_facts_stand_before_sentences_in_their_order_each_sentence_alike():
-    n_tokens, counts = 5 * 10 + 17, torch.zeros(16)
+    n_tokens = 5 * 10 + 17
     stories = [FACTS[1]] * 3000
     hidden = hide(stories, n_tokens, SMALL, generator())
     lengths = torch.tensor([len(tokens_of(fact)) for fact in FACTS[1]])
@@ -120,7 +121,7 @@ def test_a_sample_holds_its_facts_and_its_answers(task):
         words = tokenizer().decode(question[question > PADDING].tolist())
         assert words.startswith((" Where", " What", " Who"))
         assert words.endswith("?")
-        assert question[-1] == tokens_of("?")[-1] or words[-1] == "?"
+        assert question[-1] == tokens_of("Where is Mary?")[-1]
         assert len(tokenizer().decode([answer.item()]).split()) == 1
     again = babilong.sample(4, 640, generator(), 3)
     assert all(torch.equal(one, other) for one, other in zip(batch, again, strict=True))
@@ -144,7 +145,9 @@ def test_short_texts_hold_short_stories():
         sample = babilong.draw(Random(seed), 32)
         assert len(sample.facts) <= 4
         assert sum(len(tokens_of(fact)) for fact in sample.facts) <= 32
-    with pytest.raises(ValueError, match="qa2: no story in 1000 has at most 32 tokens and 2 facts"):
+    with pytest.raises(
+        ValueError, match=r"^n_tokens: of qa2 no story in 1000 has at most 32 tokens and 2 facts"
+    ):
         Babilong(task="qa2", segment_length=32, most_facts=2).draw(Random(0), 32)
 
 
@@ -212,7 +215,9 @@ def test_density_leaves_room_for_the_background():
 def test_a_density_that_leaves_no_room_or_is_none_is_an_error():
     with pytest.raises(ValueError, match=r"^density: expected 0 to 1, got 1.5"):
         Babilong(density=1.5)
-    with pytest.raises(ValueError, match=r"^qa1: no story in 1000 has at most 3 tokens"):
+    with pytest.raises(
+        ValueError, match=r"^n_tokens: of qa1 no story in 1000 has at most 3 tokens"
+    ):
         Babilong(density=0.1).sample(1, 32, generator())
 
 
@@ -228,6 +233,9 @@ def test_auxiliary_questions_follow_those_of_the_task():
     assert ((more.answers >= 0).sum(1) > is_asked.sum(1)).all()
     two = Babilong(task="qa2", auxiliary=True).sample(16, 128, generator(), 2)
     assert two.answers.shape == (16, 2)
+    every, many = (Babilong(task="qa3").sample(16, 128, generator(), n) for n in (None, 50))
+    assert torch.equal((every.answers >= 0).sum(1), (many.answers >= 0).sum(1))
+    assert every.answers.shape[1] > 1
 
 
 def test_decoys_change_a_sample_but_not_its_facts():
@@ -323,7 +331,7 @@ def test_a_share_of_the_texts_is_cut_at_all_places_alike_and_the_others_are_shif
 @pytest.mark.parametrize("task", ["qa1", "qa2"])
 @pytest.mark.parametrize(("share", "fewest", "most"), [(0, 0, 0.2), (0.5, 0.45, 0.7), (1, 1, 1)])
 def test_in_a_share_of_the_texts_a_border_cuts_what_is_asked_for(task, share, fewest, most):
-    babilong, n_cut, which = Babilong(task=task, segment_length=64, cut_facts=share), 0, set()
+    babilong, n_cut, which = Babilong(task=task, segment_length=64, cut_facts=share), 0, Counter()
     batch = babilong.sample(200, 320, generator())
     seed = int(torch.randint(2**62, (), generator=generator()))  # with which it drew its stories
     samples = babilong.draw_many(200, 256 if share else 320, seed)
@@ -336,9 +344,10 @@ def test_in_a_share_of_the_texts_a_border_cuts_what_is_asked_for(task, share, fe
             places.append(begin // 64 < (begin + len(row) - 1) // 64)
         cut = [n for n, fact in enumerate(sample.questions[0].supports) if places[fact]]
         n_cut += bool(cut)
-        which |= set(cut)
+        which.update(cut)
     assert fewest * 200 <= n_cut <= most * 200
-    assert not share or which == set(range(len(samples[0].questions[0].supports)))
+    n_supports = len(samples[0].questions[0].supports)
+    assert all(which[n] >= share * 200 / n_supports * 0.7 for n in range(n_supports)), "each alike"
 
 
 def test_no_fact_is_cut_in_a_text_of_one_segment():

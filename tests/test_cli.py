@@ -291,7 +291,9 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --set colour=red", "colour: layer-alone has no such setting"),
         ("train rewrite --set seed=3", "--set: expected a setting of the recipe, got 'seed'"),
         ("train rewrite --set nu=1.5", "nu: expected int, got 1.5"),
-        ("train rewrite --set batch_size=2.5", "--batch-size: expected a int, got float"),
+        ("train rewrite --set batch_size=2.5", "--batch-size: expected an int, got float"),
+        ("train rewrite --pairs 2.5", "argument --pairs: expected a number or a range, got '2.5'"),
+        ("train rewrite --set steps=2.5", "--steps: expected an int, got float"),
         ("train rewrite --steps 3 4", "--steps: expected one number, or 1, one for each of the"),
         ("train rewrite --system armt --pairs 2 8", "--steps: expected a number for the stages of"),
         ("train rewrite --seed -1", "--seed: expected at least 0, got -1"),
@@ -321,18 +323,22 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --task qa1", "--task: rewrite has no such option"),
         ("train babilong --tokens 2-128 --steps 2", "no story in 1000 has at most 2 tokens"),
         ("train rewrite --set decoys=0.1", "decoys: layer-alone has no such setting"),
+        ("train babilong --tokens 0 --steps 2", "--tokens: expected at least 1, got 0"),
+        ("train babilong --tokens 8k-4k --steps 2", "--tokens: expected at least 8000, got 4000"),
         ("train rewrite --drawers -1", "--drawers: expected at least 0, got -1"),
         ("train rewrite --tokens 8", "--tokens: layer-alone has no such setting"),
         (
             "evaluate rewrite-layer-alone --tokens 8",
             "--tokens: a model of pairs has no such option",
         ),
+        ("evaluate rewrite-layer-alone --seed -1", "--seed: expected at least 0, got -1"),
         ("evaluate nothing", "no file and no shipped checkpoint is called 'nothing'"),
         ("evaluate text", "text is broken or not a safetensors file"),
         ("evaluate rewrite-layer-alone --samples 0", "--samples: expected at least 1, got 0"),
         ("evaluate rewrite-layer-alone --questions 0", "--questions: expected at least 1, got 0"),
         ("evaluate rewrite-layer-alone --questions 201", "--questions: expected at most 200"),
         ("evaluate rewrite-layer-alone --pairs 2 --questions 3", "--questions: expected at most"),
+        ("benchmark --tokens 4x", "argument --tokens: expected a number as 16k or 50M, got '4x'"),
         ("info nothing", "no file and no shipped checkpoint is called 'nothing'"),
     ],
 )
@@ -518,6 +524,7 @@ def test_evaluate_hides_ones_own_stories_in_ones_own_text(reader, capsys):
         ("--tokens 70 --babi-folder .", "--babi-folder: expected one file called"),
         ("--tokens 70 --background none.txt", "none.txt"),
         ("--tokens 70 --samples 0", "--samples: expected at least 1, got 0"),
+        ("--tokens 70 --samples -1 --babi-folder .", "--samples: expected at least 1, got -1"),
         ("--pairs 2", "--pairs: a model of BABILong has no such option"),
         ("--questions 2", "--questions: a model of BABILong has no such option"),
     ],
@@ -535,7 +542,7 @@ def test_a_model_that_reads_no_segments_cannot_be_asked_of_long_texts(capsys):
     assert "--file: expected a model that reads segments" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", ["16g", "k", "many"])
+@pytest.mark.parametrize("wrong", ["16g", "k", "many", "inf", "nan", "0.5", "1/0", "1.0001k"])
 def test_a_length_that_is_no_number_is_an_error(reader, capsys, wrong):
     with pytest.raises(SystemExit):
         main(["evaluate", reader, "--tokens", wrong])

@@ -17,6 +17,7 @@ from armt_mini.training.hidden_facts import (
     gammas,
     samples_of_folder,
     score_hidden,
+    stopped_readings,
 )
 
 SIZES = dict(d_model=8, n_layers=2, n_heads=2, segment_length=16, n_memory_tokens=2, d_memory=4)
@@ -24,8 +25,8 @@ SIZES = dict(d_model=8, n_layers=2, n_heads=2, segment_length=16, n_memory_token
 SIZES_OF_RMT = {name: size for name, size in SIZES.items() if name != "d_memory"}
 
 
-def texts(n=3, n_tokens=1100):
-    task, random = Babilong(split="test"), Random(5)
+def texts(n=3, n_tokens=1100, name="qa1"):
+    task, random = Babilong(task=name, split="test"), Random(5)
     samples = [task.draw(random, n_tokens) for _ in range(n)]
     generator = torch.Generator().manual_seed(0)
     facts = [sample.facts for sample in samples]
@@ -69,9 +70,43 @@ def test_all_of_a_text_is_read_and_the_right_questions_are_counted():
     assert torch.equal(torch.cat(oracle.seen, dim=1), hidden.part(0, 1100))
 
 
-def test_the_distance_is_that_of_the_last_fact_that_is_needed():
-    samples, hidden = texts(4)
-    distances = answer_hidden(Oracle(), samples, hidden).distances.tolist()
+class Parrot(am.ARMT):
+    """Says to each text the tokens that it was given, one to each question."""
+
+    def __init__(self, said=()):
+        super().__init__(am.ARMTConfig(vocab_size=VOCAB_SIZE, **SIZES))
+        self.said = said
+
+    def ask(self, questions, states):
+        logits = torch.zeros(*questions.shape, VOCAB_SIZE)
+        for row, tokens in enumerate(self.said):
+            for n, token in enumerate(tokens):
+                logits[row, n, -1, token] = 1
+        return logits
+
+
+def test_an_answer_of_several_tokens_is_right_if_each_of_them_is():
+    samples, hidden = texts(2)
+    one, *others = tokens_of("Mary and John")
+    (office,) = tokens_of("office")
+    asked = [
+        Sample(sample.facts, (Question("Who?", answer, (0,)),))
+        for sample, answer in zip(samples, ("Mary and John", "office"), strict=True)
+    ]
+    for first, rest, second, expected in (
+        (one, others, office, [True, True]),
+        (one, others[::-1], office, [False, True]),
+        (office, others, one, [False, False]),
+    ):
+        said = [[first, *rest], [second, one, one]]  # a short answer's other places do not count
+        assert answer_hidden(Parrot(said), asked, hidden).is_right.tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["qa1", "qa2"])
+def test_the_distance_is_that_of_the_last_fact_that_is_needed(name):
+    samples, hidden = texts(4, name=name)
+    assert {len(sample.questions[0].supports) for sample in samples} == {int(name[-1])}
+    distances = answer_hidden(Parrot(), samples, hidden).distances.tolist()
     for row, (sample, distance) in enumerate(zip(samples, distances, strict=True)):
         fact, start = sample.facts[sample.questions[0].supports[-1]], hidden.n_tokens - distance
         tokens = list(tokens_of(fact))
@@ -136,6 +171,14 @@ def test_other_texts_than_samples_are_an_error():
         answer_hidden(Oracle(), samples[:2], hidden)
 
 
+def test_texts_on_another_device_than_the_model_are_an_error_before_anything_is_read():
+    samples, hidden = texts()
+    oracle = Oracle()
+    with pytest.raises(ValueError, match=r"^hidden: expected texts on cpu, as the model, got meta"):
+        answer_hidden(oracle, samples, hidden.to("meta"))
+    assert not oracle.seen
+
+
 def test_the_same_seed_hides_the_same_whatever_the_batch():
     samples, _ = texts(5)
     model = am.ARMT(am.ARMTConfig(vocab_size=VOCAB_SIZE, value_std=0.5, **SIZES))
@@ -178,12 +221,21 @@ def test_an_interrupted_reading_goes_on_from_where_it_was(tmp_path, ctrl_c, n_se
     assert not list(tmp_path.iterdir())
 
 
+def test_files_of_a_stopped_reading_are_those_whose_names_begin_so(tmp_path):
+    for name in ("a[1]-x.reading", "a1-x.reading", "a[1]-x"):
+        (tmp_path / name).touch()
+    assert stopped_readings(tmp_path / "a[1]") == [tmp_path / "a[1]-x.reading"]
+
+
 def test_texts_are_known_by_what_they_hold():
     _, hidden = texts()
     assert hidden.digest == texts()[1].digest != texts(n_tokens=1101)[1].digest
     assert hidden.digest != hidden.rows(slice(2)).digest
     other = hidden.background._replace(tokens=hidden.background.tokens + 1)
     assert hidden.digest != replace(hidden, background=other).digest
+    for name in ("offsets", "facts", "lengths", "starts"):
+        other = replace(hidden, **{name: getattr(hidden, name) + 1})
+        assert hidden.digest != other.digest, name
 
 
 def test_scores_by_distance_count_the_quarter_in_which_the_answer_stood():

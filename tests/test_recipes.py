@@ -119,6 +119,15 @@ def test_where_several_facts_answer_segments_begin_short(name):
     assert sum(weight.numel() for weight in model.parameters()) < 3_000_000
 
 
+def test_segments_of_another_length_than_the_stages_lead_to_are_an_error():
+    short = Babilong(task="qa2", segment_length=64)
+    with pytest.raises(ValueError, match=r"^segment_length: expected 128, to which the recipe"):
+        new_run("armt", short)
+    model, _ = new_run("armt", short, tokens=[(64, 64)], steps=2)
+    assert model.config.segment_length == 64
+    assert new_run("armt", Babilong(segment_length=64))[0].config.segment_length == 64
+
+
 def test_two_facts_keep_a_mean_of_the_weights_but_not_where_the_stages_are_others():
     recipes = {name: new_run("armt", Babilong(task=name))[1] for name in ("qa1", "qa2", "qa3")}
     assert {name: found.average for name, found in recipes.items()} == {
@@ -128,6 +137,17 @@ def test_two_facts_keep_a_mean_of_the_weights_but_not_where_the_stages_are_other
     own = dict(tokens=[(64, 64)], steps=100)
     assert new_run("armt", Babilong(task="qa2"), **own)[1].average == 1
     assert new_run("armt", Babilong(task="qa2"), **own, average=20)[1].average == 20
+
+
+def test_qa4_is_asked_all_its_questions_and_qa5_of_all_gifts_once_stories_fit():
+    assert [new_run("armt", Babilong(task=f"qa{n}"))[1].n_questions for n in range(1, 6)] == [
+        4, 13, 10, 8, 10
+    ]  # fmt: skip
+    stages, task = new_run("armt", Babilong(task="qa5"))[1].stages, Babilong(task="qa5")
+    assert stages[0].n_pairs[1] == 32
+    for stage in stages:
+        _, task = stage.set_up(new_run("armt", task)[0].config, task)
+        assert task.auxiliary
 
 
 def test_systems_without_stacked_layers_are_trained_with_adamw():

@@ -152,11 +152,15 @@ def test_stages_of_texts_are_a_table():
     stages = [
         {"n_pairs": [16, 16], "max_steps": 4000, "settings": {}},
         {"n_pairs": [4096, 4096], "max_steps": 600, "settings": {"decoys": 0.05, "density": 1}},
+        {"n_pairs": [2**18, 2**18], "max_steps": 1, "settings": {}},
     ]
-    table = stages_of({"batch_size": 256, "most_read": 2**17, "stages": stages}).splitlines()
-    assert table == [
+    training = {"batch_size": 256, "most_read": 2**17, "stages": stages}
+    assert stages_of(training).splitlines() == [
         "tokens texts steps  what changes",
         "    16   256 4,000",
         " 4,096    32   600  decoys=0.05",
         "                    density=1",
+        "262,144     1     1",
     ]
+    del training["most_read"]
+    assert stages_of(training).splitlines()[-1] == "262,144   256     1", "an older run"

@@ -134,8 +134,9 @@ def test_a_thread_can_train_and_leaves_ctrl_c_alone():
 def test_a_finished_run_is_left_as_it_is(tmp_path):
     file = tmp_path / "run.safetensors"
     history = run(small().double(), checkpoint=file)  # whose losses need all 64 bits
-    model = small(1).double()
+    content, model = file.read_bytes(), small(1).double()
     assert run(model, checkpoint=file) == history
+    assert file.read_bytes() == content
     trained = read_checkpoint(file).tensors
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, trained[f"model.{name}"])
@@ -191,7 +192,8 @@ def test_a_run_from_before_a_setting_came_goes_on_with_its_default(tmp_path):
     history = run(checkpoint=file)
     tensors, about = read_checkpoint(file)
     del about["config"]["unit_features"]  # as if added since
-    del about["training"]["optimiser"], about["training"]["average"]
+    for name in ("optimiser", "average", "warmup", "schedule", "precision"):
+        del about["training"][name]
     save_file(tensors, file, {"about": json.dumps(about)})
     assert run(small(1), checkpoint=file) == history
 
@@ -203,12 +205,28 @@ def test_a_run_on_texts_from_before_a_setting_came_goes_on_with_its_default(tmp_
     config = recipe(stages=[Stage(n_pairs=(16, 16), max_steps=2)])
     history = run(model, task, config, file)
     tensors, about = read_checkpoint(file)
-    for name in ("auxiliary", "false_starts", "cut_facts"):
+    for name in ("auxiliary", "dialects", "false_starts", "cut_facts"):
         del about["task"][name]
     save_file(tensors, file, {"about": json.dumps(about)})
     assert run(model, task, config, file) == history
     with pytest.raises(ValueError, match=r"cut_facts"):
         run(model, replace(task, cut_facts=0.5), config, file)
+
+
+@pytest.mark.parametrize("stop", [0, 4, 6, 11])
+def test_a_setting_that_a_later_stage_changes_must_begin_the_same(
+    tmp_path, monkeypatch, stop, ctrl_c
+):
+    file, (first, last) = tmp_path / "run.safetensors", STAGES
+    config = recipe(stages=[first, replace(last, settings={"eps": 0.01})])
+    with monkeypatch.context() as patch:
+        at_step(patch, stop, ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            run(config=config, checkpoint=file)
+    if stop < first.max_steps:  # else the file does not say how it began
+        with pytest.raises(ValueError, match=r"belongs to another run: its config\.eps is"):
+            run(small(eps=0.1), config=config, checkpoint=file)
+    assert run(small(1), config=config, checkpoint=file) == run(config=config)
 
 
 def test_a_model_without_a_training_run_is_an_error_and_nothing_changes(tmp_path):
@@ -217,7 +235,8 @@ def test_a_model_without_a_training_run_is_an_error_and_nothing_changes(tmp_path
     tensors, about = read_checkpoint(file)
     only_weights = {name: t for name, t in tensors.items() if name.startswith("model.")}
     save_file(only_weights, file, {"about": json.dumps(about)})
-    with pytest.raises(ValueError, match=r"^checkpoint: .* holds a model but no training run"):
-        run(model, checkpoint=file)
+    for another in (model, small(rule="delta")):
+        with pytest.raises(ValueError, match=r"^checkpoint: .* holds a model but no training run"):
+            run(another, checkpoint=file)
     for parameter, before in zip(model.parameters(), small(1).parameters(), strict=True):
         assert torch.equal(parameter, before)

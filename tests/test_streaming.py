@@ -349,7 +349,7 @@ def test_other_models_other_files_and_impossible_arguments_are_errors(lively, tm
         am.Stream(model, schedule="random")
     with pytest.raises(ValueError, match=r"^batch: expected at least 1, got 0"):
         am.Stream(model, batch=0)
-    with pytest.raises(TypeError, match=r"^batch: expected a int, got float"):
+    with pytest.raises(TypeError, match=r"^batch: expected an int, got float"):
         am.Stream(model, batch=1.5)
     with pytest.raises(TypeError, match=r"^model: expected a SegmentRecurrence, got LayerAlone"):
         am.Stream(am.from_pretrained("rewrite-layer-alone"))

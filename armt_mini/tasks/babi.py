@@ -410,7 +410,9 @@ def read_stories(path: str | Path) -> list[Story]:
     for n, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
         number, _, text = line.strip().partition(" ")
         text, *answer = (part.strip() for part in text.split("\t"))
-        if not number.isdigit() or not text or len(answer) not in (0, 2):
+        lines = answer[1].split() if len(answer) == 2 else []
+        are_numbers = all(each.isdecimal() for each in (number, *lines))
+        if not are_numbers or not text or len(answer) not in (0, 2):
             raise ValueError(
                 f"path: expected 'NUMBER fact' or 'NUMBER question⇥answer⇥supporting lines' in "
                 f"line {n} of {path}, got {line!r}."
@@ -419,13 +421,12 @@ def read_stories(path: str | Path) -> list[Story]:
             stories.append(Story(tuple(facts), tuple(moments)))
             facts, moments, numbers = [], [], {}
         if answer:
-            lines = [int(support) for support in answer[1].split()]
-            if not facts or not all(support in numbers for support in lines):
+            if not facts or not all(int(support) in numbers for support in lines):
                 raise ValueError(
                     f"path: expected the question in line {n} of {path} to stand after the facts "
                     f"that support it, got {line!r}."
                 )
-            supports = tuple(sorted(numbers[support] for support in lines))
+            supports = tuple(sorted(numbers[int(support)] for support in lines))
             moments.append(Moment(len(facts), (Question(text, answer[0], supports),)))
         else:
             numbers[int(number)] = len(facts)

@@ -331,7 +331,7 @@ class Babilong:
             if fitting:
                 return Sample.of(story, random.choice(fitting))
         raise ValueError(
-            f"{self.task}: no story in {TRIES} has at most {room} tokens"
+            f"n_tokens: of {self.task} no story in {TRIES} has at most {room} tokens"
             + (f" and {self.most_facts} facts" if self.most_facts else "")
             + "; allow a longer text, or more facts."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +60,12 @@ def answer_hidden(
             f"samples: expected one for each of the {len(hidden.offsets)} texts, "
             f"got {len(samples)}."
         )
+    device = next(model.parameters()).device
+    if hidden.starts.device != device:
+        raise ValueError(
+            f"hidden: expected texts on {device}, as the model, got {hidden.starts.device}; use "
+            f".to(device)."
+        )
     if halt is not None and Path(halt).exists():
         stream = Stream.load(halt, model, schedule)
     else:
@@ -72,7 +79,7 @@ def answer_hidden(
             stream.save(halt)
     questions, answers = encode_questions([sample.questions[:1] for sample in samples])
     with torch.no_grad():
-        logits = model.ask(questions.to(hidden.starts.device), stream.states)[:, :, -1]
+        logits = model.ask(questions.to(device), stream.states)[:, :, -1]
     said = logits.argmax(dim=-1).cpu()
     is_right = ((said == answers) | (answers == NO_ANSWER)).all(dim=1)
     last = torch.tensor([sample.questions[0].supports[-1] for sample in samples])
@@ -148,12 +155,12 @@ def score_hidden(
 
 def stopped_readings(halt: str | Path) -> list[Path]:
     """The files from which `score_hidden` would go on, of texts of any length."""
-    return list(Path(halt).parent.glob(f"{Path(halt).name}-*.reading"))
+    return list(Path(halt).parent.glob(f"{escape(Path(halt).name)}-*.reading"))
 
 
 def by_distance(answered: Answered, n_tokens: int, parts: int = 4) -> list[Score]:
     """Scores of the questions whose answer stood in each part of the text, the last part first."""
-    part = ((answered.distances - 1) * parts // n_tokens).clamp(0, parts - 1)
+    part = (answered.distances - 1) * parts // n_tokens
     return [
         Score(int(answered.is_right[part == n].sum()), int((part == n).sum())) for n in range(parts)
     ]

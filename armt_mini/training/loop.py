@@ -55,8 +55,8 @@ class Stage:
     def __post_init__(self) -> None:
         check_type("n_pairs", self.n_pairs, tuple)
         fewest, most = self.n_pairs
-        for number in (fewest, most, self.max_steps):
-            check_type("n_pairs and max_steps", number, int)
+        for name, number in (("n_pairs", fewest), ("n_pairs", most), ("max_steps", self.max_steps)):
+            check_type(name, number, int)
         check_at_least(1, fewest_pairs=fewest, max_steps=self.max_steps)
         check_at_least(fewest, most_pairs=most)
         check_at_least(0, until=self.until)

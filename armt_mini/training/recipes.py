@@ -177,6 +177,13 @@ def new_run(
         raise ValueError(
             f"key_size: {name} reads keys of 1 digit, got {task.key_size}; train another system."
         )
+    settings = of_stages("settings", recipe, unit)
+    lengths = {some["segment_length"] for some in settings if "segment_length" in some}
+    if lengths and segment_length != max(lengths):
+        raise ValueError(
+            f"segment_length: expected {max(lengths)}, to which the recipe's stages lead, got "
+            f"{segment_length}; leave it out, or give {unit} and steps of your own."
+        )
     check_at_least(1, d_model=recipe["d_model"])
     check_at_least(2, d_memory=recipe.get("d_memory", 2))  # else DPFP has too few neighbours
     given = {setting: changes[setting] for setting in of_task & changes.keys()}

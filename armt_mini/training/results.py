@@ -17,6 +17,7 @@ from armt_mini.training.checkpoints import (
     read_checkpoint,
     write_bytes,
 )
+from armt_mini.training.loop import Stage, TrainingConfig
 
 RESULTS = PACKAGE.parent / "data" / "results"  # of a checkout
 EVERY = 20  # steps for which a training curve has one point
@@ -136,11 +137,13 @@ def stages_of(training: Mapping[str, Any]) -> str:
     training: as a results file has it. A setting holds until a later line changes it.
     """
     lines = ["tokens texts steps  what changes"]
-    for stage in training["stages"]:
-        n_tokens = stage["n_pairs"][1]
-        n_texts = min(training["batch_size"], training["most_read"] // n_tokens)
-        changes = [f"{name}={value}" for name, value in stage["settings"].items()] or [""]
-        begin = f"{n_tokens:6,d} {n_texts:5d} {stage['max_steps']:5,d}  "
+    stages = [Stage(**each | {"n_pairs": tuple(each["n_pairs"])}) for each in training["stages"]]
+    sizes = {name: training[name] for name in ("batch_size", "most_read") if name in training}
+    config = TrainingConfig(stages=stages, **sizes)
+    for stage in stages:
+        n_tokens = stage.n_pairs[1]
+        changes = [f"{name}={value}" for name, value in stage.settings.items()] or [""]
+        begin = f"{n_tokens:6,d} {config.batch_of(n_tokens):5d} {stage.max_steps:5,d}  "
         lines += [begin + changes[0], *(" " * len(begin) + change for change in changes[1:])]
     return "\n".join(line.rstrip() for line in lines)
 

@@ -22,6 +22,11 @@ from armt_mini.training.checkpoints import (
 )
 
 AVERAGE = "average."  # what the names of averaged weights in a file begin with
+# Settings of a training that older files do not name: what they were then.
+CAME_LATER = {
+    "optimiser": "adamw", "average": 1, "warmup": 0, "schedule": "sequential",
+    "precision": "float32",
+}  # fmt: skip
 
 
 def save_run(
@@ -76,19 +81,25 @@ def resume(
         kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
         for kind in (WEIGHTS, AVERAGE, "history.", *(prefix for prefix, _ in prefixed(optimisers)))
     }
+    if missing := {"stage", "n_pairs", "loss", "accuracy"} - set(saved["history."]):
+        raise ValueError(
+            f"checkpoint: {path} holds a model but no training run (no {min(missing)} in its "
+            f"history); use another file."
+        )
     with suppress(KeyError, TypeError, ValueError):  # else the comparison says what is wrong
         about = about | {"config": asdict(config_of(about))}
         for stage in about["training"]["stages"]:  # older files lack what came later
             stage.setdefault("settings", {})
-        about["training"] = {"optimiser": "adamw", "average": 1} | about["training"]
+        about["training"] = CAME_LATER | about["training"]
         if "split" in about["task"]:  # only BABILong has one
             about["task"] = asdict(Babilong()) | about["task"]
-    theirs = flat(about) | {"dtype": dtypes(saved[WEIGHTS])}
+    theirs = flat(json.loads(json.dumps(about))) | {"dtype": dtypes(saved[WEIGHTS])}
     ours = flat(json.loads(json.dumps({**describe_model(model), **recipe})))
     ours["dtype"] = dtypes(model.state_dict())
     del ours["training.checkpoint_every"]  # how often a run is saved does not change it
-    for stage in recipe["training"]["stages"]:
-        for name in stage["settings"]:  # the model's changes from stage to stage
+    n_begun = saved["history."]["stage"].unique().numel()
+    for stage in recipe["training"]["stages"][:n_begun]:
+        for name in stage["settings"]:  # which have changed the model of the file
             ours.pop(f"config.{name}", None)
     for name, expected in ours.items():
         if theirs.get(name) != expected:
@@ -96,11 +107,6 @@ def resume(
                 f"checkpoint: {path} belongs to another run: its {name} is {theirs.get(name)}, "
                 f"expected {expected}; use another file, or remove this one."
             )
-    if missing := {"stage", "n_pairs", "loss", "accuracy"} - set(saved["history."]):
-        raise ValueError(
-            f"checkpoint: {path} holds a model but no training run (no {min(missing)} in its "
-            f"history); use another file."
-        )
     model.load_state_dict(saved[WEIGHTS])
     for prefix, optimiser in prefixed(optimisers):
         state = optimiser.state_dict()
