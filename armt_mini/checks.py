@@ -107,7 +107,11 @@ def check_like(name: str, value: Any, pattern: Any, batch: int) -> None:
 def check_at_least(least: float, **named: float | None) -> None:
     """Raise ValueError for the first of the named numbers that is not finite or below `least`."""
     for name, number in named.items():
-        if not (isinstance(number, Real) and least <= number < math.inf):
+        if not (isinstance(number, Real) and -math.inf < number < math.inf):
+            raise ValueError(
+                f"{name}: expected at least {least}, got {number!r}; use a finite number."
+            )
+        if number < least:
             raise ValueError(f"{name}: expected at least {least}, got {number!r}.")
 
 

@@ -35,6 +35,13 @@ def test_names_of_shapes_are_there_without_jaxtyping(monkeypatch):
 
 @pytest.mark.usefixtures("unchecked")
 def test_numbers_of_numpy_are_numbers():
-    checks.check_at_least(1, n_pairs=np.int64(5), eps=np.float32(1.5))
+    checks.check_at_least(1, n_pairs=np.int64(5), eps=np.float32(1.5), large=10**400)
     with pytest.raises(ValueError, match=r"^n_pairs: expected at least 1, got np.int64\(0\)"):
         checks.check_at_least(1, n_pairs=np.int64(0))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "2", None])
+def test_what_is_no_finite_number_is_told_so(value):
+    with pytest.raises(ValueError, match=r"^eps: expected at least 0, got .*; use a finite number"):
+        checks.check_at_least(0, eps=value)
