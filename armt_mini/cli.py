@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from fractions import Fraction
 from io import StringIO
 from pathlib import Path
@@ -99,7 +100,6 @@ DEFAULT_PAIRS = (2, 4, 8, 16, 50, 100, 200)  # that `evaluate` asks
 OPTION_NAMES = {
     "fewest_pairs": "pairs", "most_pairs": "pairs", "n_pairs": "pairs", "max_steps": "steps",
     "n_questions": "questions", "n_samples": "samples", "n_tokens": "tokens", "name": "device",
-    "checkpoint": "out",
 }  # fmt: skip
 
 
@@ -123,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = OPTION_NAMES.get(name, name)
         if name == "pairs" and getattr(options, "tokens", None):
             name = "tokens"  # of which BABILong has stages
+        if name == "checkpoint" and options.run is train:
+            name = "out"
         said = f"--{name.replace('_', '-')}{colon}{rest}" if hasattr(options, name) else error
         print(f"armt-mini: {said}", file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2
@@ -272,7 +274,7 @@ def seed(text: str) -> int:
 
 
 def span(text: str) -> tuple[int, int]:
-    """Pairs or tokens of a stage: "8" is (8, 8), "4-8" is (4, 8), "1k-4k" is (1000, 4000)."""
+    """Pairs or tokens of a stage: "8" is (8, 8), "4-8" is (4, 8), "16k-32k" is (16000, 32000)."""
     fewest, _, most = text.partition("-")
     try:
         return length(fewest), length(most or fewest)
@@ -388,13 +390,16 @@ def evaluate(options: Namespace) -> None:
         raise ValueError("task: a checkpoint has its own; leave it out.")
     file = find(options.file)
     about = checkpoints.read_checkpoint(file).about
-    if isinstance(about.get("task"), dict) and "split" in about["task"]:
-        evaluate_hidden(options, file, about)
-        return
     try:
-        task = AssociativeRetrieval(**about["task"])
+        kind = Babilong if "split" in about["task"] else AssociativeRetrieval
+        task = kind(**about["task"])
     except (KeyError, TypeError):
-        raise ValueError(f"{file} does not say which task it was trained on.") from None
+        raise ValueError(
+            f"{file} does not say which task it was trained on, or names none of this version."
+        ) from None
+    if isinstance(task, Babilong):
+        evaluate_hidden(options, file, about, task)
+        return
     refuse(options, "a model of pairs", "tokens", "babi_folder", "background", "precision")
     counts = not task.rewrite and task.n_values > 1  # else there is no estimate of pairs remembered
     possible = [n_pairs for n_pairs in DEFAULT_PAIRS if fits(task, n_pairs)]
@@ -450,15 +455,17 @@ def begin_evaluation(options: Namespace, file: Path) -> tuple[Any, Any, torch.de
     return found, model, device
 
 
-def evaluate_hidden(options: Namespace, file: Path, about: dict[str, Any]) -> None:
+def evaluate_hidden(
+    options: Namespace, file: Path, about: dict[str, Any], trained: Babilong
+) -> None:
     """`evaluate` for a model that reads stories hidden in long texts."""
     refuse(options, "a model of BABILong", "pairs", "questions")
     check_count(samples=options.samples)
-    task = Babilong(**about["task"] | {"most_facts": None, "density": 1.0})
+    task = replace(trained, most_facts=None, density=1.0)
     found, model, device = begin_evaluation(options, file)
     if not hasattr(model, "schedules"):
         raise ValueError(
-            f"file: expected a model that reads segments (ARMT, RMT or PRMT), got {file} of "
+            f"expected a model that reads segments (ARMT, RMT or PRMT), got {file} of "
             f"{about['system']}; use another file."
         )
     text = read_background(options.background) if options.background else background("test")
@@ -568,7 +575,7 @@ def info(options: Namespace) -> None:
 def halve(options: Namespace) -> None:
     """Save a checkpoint once more, with weights in 16 bits."""
     if options.out.exists():
-        raise ValueError(f"out: {options.out} is there already; use another file, or remove it.")
+        raise ValueError(f"{options.out} is there already; use another file, or remove it.")
     checkpoints.halve_checkpoint(options.file, options.out)
     sizes = (f"{file.stat().st_size / 1e6:.2f} MB" for file in (options.file, options.out))
     print(f"{options.out}: {' -> '.join(sizes)}")

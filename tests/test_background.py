@@ -103,5 +103,8 @@ def test_a_text_without_a_sentence_and_an_unknown_split_are_errors(tmp_path):
     (tmp_path / "a.txt").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="path: expected a text with at least one sentence"):
         read_background(Path(tmp_path / "a.txt"))
+    (tmp_path / "b.txt").write_bytes(b"\xe9t\xe9.")
+    with pytest.raises(ValueError, match=r"^path: expected a text in UTF-8, got .*b\.txt"):
+        read_background(Path(tmp_path / "b.txt"))
     with pytest.raises(ValueError, match="split: expected one of train, test; got 'dev'"):
         background("dev")

@@ -293,6 +293,10 @@ def test_info_says_versions_and_devices(monkeypatch, capsys):
         ("train rewrite --set nu=1.5", "nu: expected int, got 1.5"),
         ("train rewrite --set batch_size=2.5", "--batch-size: expected an int, got float"),
         ("train rewrite --pairs 2.5", "argument --pairs: expected a number or a range, got '2.5'"),
+        ("train rewrite --set betas=3", "betas: expected two numbers, got 3"),
+        ("train rewrite --set betas=[0.9]", "betas: expected two numbers, got"),
+        ("train rewrite --set betas=[0.9,2]", "betas: expected 0 to 1, got 2"),
+        ("train babilong --set auxiliary=1", "auxiliary: expected a bool, got int"),
         ("train rewrite --set steps=2.5", "--steps: expected an int, got float"),
         ("train rewrite --steps 3 4", "--steps: expected one number, or 1, one for each of the"),
         ("train rewrite --system armt --pairs 2 8", "--steps: expected a number for the stages of"),
@@ -355,7 +359,10 @@ def test_bad_arguments_are_one_clear_line_and_status_two(words, message, capsys,
     assert re.search(message, last)
 
 
-@pytest.mark.parametrize("about", [{}, {"task": "rewrite"}, {"task": {"rewritten": True}}])
+@pytest.mark.parametrize(
+    "about",
+    [{}, {"task": "rewrite"}, {"task": {"rewritten": True}}, {"task": {"split": "dev", "x": 1}}],
+)
 def test_a_model_without_a_task_cannot_be_evaluated(trained, capsys, about):
     checkpoints.save_checkpoint("b", load_model(trained), about)
     assert main(["evaluate", "b"]) == 2
@@ -404,7 +411,7 @@ def test_a_checkpoint_is_halved_and_nothing_is_overwritten(reader, capsys):
     assert main(["evaluate", "half.safetensors", "--tokens", "70", "--samples", "2"]) == 0
     content = Path(reader).read_bytes()
     assert main(["halve", "half.safetensors", reader]) == 2
-    assert "--out: b.safetensors is there already" in capsys.readouterr().err
+    assert "armt-mini: b.safetensors is there already" in capsys.readouterr().err
     assert Path(reader).read_bytes() == content
 
 
@@ -414,7 +421,7 @@ def reader() -> str:
     sizes = dict(d_model=8, n_layers=1, n_heads=2, n_memory_tokens=1, d_memory=4)
     model = am.ARMT(am.ARMTConfig(vocab_size=4096, segment_length=32, **sizes))
     config = TrainingConfig(stages=[Stage(n_pairs=(64, 64), max_steps=3)], batch_size=2)
-    task = Babilong(segment_length=32, most_facts=4)
+    task = Babilong(segment_length=32, most_facts=4, density=0.5)
     train(model, task, config, checkpoint="b.safetensors", progress=False)
     return "b.safetensors"
 
@@ -539,7 +546,7 @@ def test_a_model_that_reads_no_segments_cannot_be_asked_of_long_texts(capsys):
     words = ["--system", "mamba", *sizes, "--batch-size", "2", "--out", "m.safetensors"]
     assert main(["train", "babilong", *words]) == 0
     assert main(["evaluate", "m.safetensors", "--tokens", "70", "--device", "cpu"]) == 2
-    assert "--file: expected a model that reads segments" in capsys.readouterr().err
+    assert "armt-mini: expected a model that reads segments" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", ["16g", "k", "many", "inf", "nan", "0.5", "1/0", "1.0001k"])

@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -388,6 +389,26 @@ def test_a_loss_or_gradient_that_is_not_finite_is_an_error_before_the_weights_ch
     assert run(again, config=config, checkpoint=file) == run(whole, config=config)
     for resumed, expected in zip(again.parameters(), whole.parameters(), strict=True):
         assert torch.equal(resumed, expected)
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_after_a_failure_in_the_first_step_of_a_stage_the_run_goes_on(
+    tmp_path, monkeypatch, number
+):
+    file, answer, steps = tmp_path / "run.safetensors", Answers.forward, []
+    first, last = STAGES
+    stages = [replace(first, settings={"eps": 0.1}), replace(last, settings={"eps": 0.01})]
+    config = recipe(stages=stages)
+
+    def spoiled(*arguments):
+        steps.append(1)
+        return answer(*arguments) * (math.nan if len(steps) == number + 1 else 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Answers, "forward", spoiled)
+        with pytest.raises(FloatingPointError, match=rf"got nan at step {number} \("):
+            run(config=config, checkpoint=file)
+    assert run(small(1), config=config, checkpoint=file) == run(config=config)
 
 
 def test_more_pairs_than_keys_is_an_error_before_the_first_step(monkeypatch):

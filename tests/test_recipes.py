@@ -126,6 +126,7 @@ def test_segments_of_another_length_than_the_stages_lead_to_are_an_error():
     model, _ = new_run("armt", short, tokens=[(64, 64)], steps=2)
     assert model.config.segment_length == 64
     assert new_run("armt", Babilong(segment_length=64))[0].config.segment_length == 64
+    new_run("mamba", short)  # which has no segments
 
 
 def test_two_facts_keep_a_mean_of_the_weights_but_not_where_the_stages_are_others():

@@ -51,8 +51,11 @@ def novel(split: str) -> Path:
 
 
 def read_background(path: str | Path) -> Background:
-    """A text file (UTF-8) as tokens. Raises ValueError for one without a sentence."""
-    text = Path(path).read_text(encoding="utf-8")
+    """A text file (UTF-8) as tokens. Raises ValueError for another one, or without a sentence."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"path: expected a text in UTF-8, got {path} ({error}).") from error
     encoded = tokenizer().encode(text)
     starts = torch.tensor([start for start, _ in encoded.offsets])
     ends = torch.tensor([0, *(match.end() for match in SENTENCE_ENDS.finditer(text))])

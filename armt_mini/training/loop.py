@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from armt_mini.checks import check_at_least, check_count, check_one_of, check_type
+from armt_mini.checks import check_at_least, check_count, check_one_of, check_share, check_type
 from armt_mini.gpu import check_gpu, tensor_float_32
 from armt_mini.tasks import AssociativeRetrieval, Batch, Task
 from armt_mini.training.answers import Answers
@@ -116,6 +116,10 @@ class TrainingConfig:
         check_at_least(1, stages=len(self.stages))
         check_one_of("optimiser", self.optimiser, OPTIMISERS)
         check_count(batch_size=self.batch_size, checkpoint_every=self.checkpoint_every)
+        if not (isinstance(self.betas, Sequence) and len(self.betas) == 2):
+            raise ValueError(f"betas: expected two numbers, got {self.betas!r}.")
+        for beta in self.betas:
+            check_share(betas=beta)
         check_at_least(0, learning_rate=self.learning_rate, final_lr=self.final_lr)
         check_at_least(0, warmup=self.warmup)
         check_at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm, seed=self.seed)
@@ -248,6 +252,7 @@ def train(
     if drawers is None:
         drawers = min(DRAWERS, os.cpu_count() or 1) if device.type == "cuda" else 0
     steps = len(history) + history.steps_left(config.stages)
+    index, before = 0, model.config
     with (
         tensor_float_32(config.precision != "float32"),
         interrupt_between_steps() as is_interrupted,
@@ -255,10 +260,10 @@ def train(
     ):
         try:
             for index, (stage, own, task) in enumerate(plan):
-                is_changed, model.config = own != model.config, own
+                before, model.config = model.config, own
                 if history.is_finished(index, stage):
                     continue
-                if is_captured and is_changed:
+                if is_captured and own != before:
                     gradients = CapturedGradients(plain)  # graphs know a model as it was recorded
                 n_left = stage.max_steps - len(history.steps_of(index))
                 numbers = range(len(history), len(history) + n_left)
@@ -294,6 +299,8 @@ def train(
                         break
                     start = time.perf_counter()
         except FloatingPointError:
+            if not history.steps_of(index):  # a file is of the stage of its last step
+                model.config = before
             save()
             raise
     if any(optimiser.state for optimiser in optimisers):

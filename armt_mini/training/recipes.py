@@ -179,7 +179,7 @@ def new_run(
         )
     settings = of_stages("settings", recipe, unit)
     lengths = {some["segment_length"] for some in settings if "segment_length" in some}
-    if lengths and segment_length != max(lengths):
+    if "segment_length" in of_model and lengths and segment_length != max(lengths):
         raise ValueError(
             f"segment_length: expected {max(lengths)}, to which the recipe's stages lead, got "
             f"{segment_length}; leave it out, or give {unit} and steps of your own."
@@ -211,7 +211,10 @@ def new_run(
     def filled(kind: Any) -> Any:
         return kind(**{f.name: recipe[f.name] for f in fields(kind) if f.name in recipe})
 
-    return model_type(filled(config_type), seed=seed), filled(TrainingConfig)
+    config, training = filled(config_type), filled(TrainingConfig)
+    for stage in stages:  # what does not fit raises now
+        config, task = stage.set_up(config, task)
+    return model_type(filled(config_type), seed=seed), training
 
 
 def fits(task: Task, size: int) -> bool:

@@ -103,9 +103,10 @@ def resume(
             ours.pop(f"config.{name}", None)
     for name, expected in ours.items():
         if theirs.get(name) != expected:
+            anew = "make the model anew" if name.startswith("config.") else "remove this one"
             raise ValueError(
                 f"checkpoint: {path} belongs to another run: its {name} is {theirs.get(name)}, "
-                f"expected {expected}; use another file, or remove this one."
+                f"expected {expected}; use another file, or {anew}."
             )
     model.load_state_dict(saved[WEIGHTS])
     for prefix, optimiser in prefixed(optimisers):
