@@ -9,7 +9,7 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import replace
 from fractions import Fraction
 from io import StringIO
@@ -285,13 +285,11 @@ def span(text: str) -> tuple[int, int]:
 def length(text: str) -> int:
     """Tokens: "16k" is 16,000, "50M" 50 million."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("k", "M") else (text, "")
-    try:
-        whole, rest = divmod(Fraction(number) * {"": 1, "k": 1_000, "M": 1_000_000}[unit], 1)
-        if not rest:
-            return whole
-        raise ValueError
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(f"expected a number as 16k or 50M, got {text!r}") from None
+    with suppress(ValueError, ZeroDivisionError):
+        tokens = Fraction(number) * {"": 1, "k": 1_000, "M": 1_000_000}[unit]
+        if tokens.denominator == 1:
+            return int(tokens)
+    raise argparse.ArgumentTypeError(f"expected a number as 16k or 50M, got {text!r}")
 
 
 def setting(text: str) -> tuple[str, Any]:

@@ -211,10 +211,11 @@ def new_run(
     def filled(kind: Any) -> Any:
         return kind(**{f.name: recipe[f.name] for f in fields(kind) if f.name in recipe})
 
-    config, training = filled(config_type), filled(TrainingConfig)
+    model, training = model_type(filled(config_type), seed=seed), filled(TrainingConfig)
+    config = model.config
     for stage in stages:  # what does not fit raises now
         config, task = stage.set_up(config, task)
-    return model_type(filled(config_type), seed=seed), training
+    return model, training
 
 
 def fits(task: Task, size: int) -> bool:
